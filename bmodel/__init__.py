@@ -1,0 +1,1 @@
+"""The BModel file: reading, describing, compiling and predicting it."""

@@ -1,0 +1,180 @@
+"""ModelSpec: what a detector has to know of a network, and the JSON file that carries it beside the model.
+
+The sidecar of `x.bmodel` is `x.bmodel.spec.json`, that of `x.onnx` is `x.onnx.spec.json` (the compiler itself
+writes `x.bmodel.json`, so that name is taken). Fields that describe the file are checked against the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bmodel.errors import ModelFileError
+
+SCHEMA_VERSION = 1
+
+Precision = Literal["fp32", "int8", "mixed"]
+DType = Literal["float32", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32"]
+
+
+class Frozen(BaseModel):
+    """A value: no field may be added, changed or misspelt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class TensorSpec(Frozen):
+    """An input or output of the network as the file names it.
+
+    A quantised value q stands for the real value (q - zero_point) * scale on outputs; on inputs
+    q = round(x * scale + zero_point), as the vendor's runtime defines the two.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType = "float32"
+    scale: float = 1.0
+    zero_point: int = 0
+
+
+class HeadSpec(Frozen):
+    """A raw detection head: which output it is, its stride in input pixels, its anchors (w, h) in input pixels."""
+
+    output: int = Field(ge=0, description="position in ModelSpec.outputs")
+    stride: int = Field(gt=0)
+    anchors_wh: tuple[tuple[float, float], ...] = Field(min_length=1)
+
+
+class Normalisation(Frozen):
+    """How 8-bit pixels become the network's input: (pixel - mean) * scale, a channel each, in `channels` order."""
+
+    channels: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)
+    padding: int = Field(default=114, ge=0, le=255, description="grey value of the letterbox's border")
+
+
+class PredictedLatency(Frozen):
+    """What the compiler's schedule says of the chip's time; ms a launch (the whole batch), not an image."""
+
+    raw_ms: float = Field(gt=0, description="the schedule's own figure")
+    corrected_ms: float = Field(
+        gt=0, description="raw_ms divided by the documented ratio to published measurements"
+    )
+    uncertainty_ms: float = Field(ge=0, description="one standard deviation of the correction")
+    note: str = ""
+
+
+class Verification(Frozen):
+    """How the compiled network compared with its ONNX twin on the simulator, a head each."""
+
+    images: int = Field(ge=1)
+    cosine: tuple[float, ...]
+    max_abs_difference: tuple[float, ...]
+    passed: bool
+
+
+class ModelSpec(Frozen):
+    """A network as a detector sees it: shapes, heads, classes, normalisation, and where it came from."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str
+    file_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    chip: str | None = Field(default=None, description="BM1684 for a BModel, null for an ONNX file")
+    precision: Precision = "fp32"
+    input: TensorSpec
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    layout: Literal["heads", "decoded"]
+    heads: tuple[HeadSpec, ...] = Field(default=(), description="empty when the network decodes by itself")
+    class_names: tuple[str, ...] = Field(min_length=1)
+    normalisation: Normalisation = Normalisation()
+    source_name: str | None = Field(default=None, description="the ONNX twin, a path relative to the sidecar")
+    source_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    latency: PredictedLatency | None = None
+    verification: Verification | None = None
+    tools: dict[str, str] = Field(default_factory=dict)
+    licence: str | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> ModelSpec:
+        if len(self.input.shape) != 4 or self.input.shape[1] != 3 or min(self.input.shape) < 1:
+            raise ValueError(f"input shape must be (N, 3, H, W), got {self.input.shape}")
+        if self.layout == "heads":
+            self._check_heads()
+        else:
+            self._check_decoded()
+        return self
+
+    def _check_heads(self) -> None:
+        if not self.heads:
+            raise ValueError("layout 'heads' needs at least one entry in heads")
+        if sorted(head.output for head in self.heads) != list(range(len(self.outputs))):
+            raise ValueError("every output must belong to exactly one head")
+        for head in self.heads:
+            expected = (
+                self.batch,
+                len(head.anchors_wh),
+                self.input_hw[0] // head.stride,
+                self.input_hw[1] // head.stride,
+                5 + len(self.class_names),
+            )
+            shape = self.outputs[head.output].shape
+            if shape != expected:
+                raise ValueError(f"head of stride {head.stride} must have shape {expected}, got {shape}")
+
+    def _check_decoded(self) -> None:
+        shape = self.outputs[0].shape
+        if self.heads or len(self.outputs) != 1:
+            raise ValueError("layout 'decoded' has exactly one output and no heads")
+        if len(shape) != 3 or shape[0] != self.batch or shape[2] != 5 + len(self.class_names):
+            raise ValueError(
+                f"a decoded output must have shape ({self.batch}, boxes, {5 + len(self.class_names)}), got {shape}"
+            )
+
+    @property
+    def batch(self) -> int:
+        """Images in one launch."""
+        return self.input.shape[0]
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Height and width of the input, pixels."""
+        return self.input.shape[2], self.input.shape[3]
+
+
+def sidecar_path(model_path: Path) -> Path:
+    """Where the sidecar of a model file lies: `x.bmodel` → `x.bmodel.spec.json`."""
+    return model_path.with_name(model_path.name + ".spec.json")
+
+
+def read_sidecar(path: Path) -> ModelSpec:
+    """Read a sidecar; raises ModelFileError naming the field, the rule and the file."""
+    try:
+        return ModelSpec.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelFileError(f"cannot read the sidecar '{path}': {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file as a whole"
+        raise ModelFileError(f"{place}: {first['msg']} in '{path}'") from error
+
+
+def write_sidecar(spec: ModelSpec, model_path: Path) -> Path:
+    """Write the sidecar beside its model, complete or not at all; returns its path."""
+    path = sidecar_path(model_path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

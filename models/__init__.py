@@ -1,0 +1,1 @@
+"""Original networks: definitions, training, import of official weights."""

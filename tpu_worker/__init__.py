@@ -1,0 +1,1 @@
+"""What one card does with images; runs without Ray."""

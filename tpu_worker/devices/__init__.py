@@ -1,0 +1,1 @@
+"""Devices that run a network: one protocol, several implementations."""

@@ -1,0 +1,69 @@
+"""What travels with an image on its way through a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tpu_worker.boxes import Detections
+
+Stage = Literal["decode", "preprocess", "inference", "postprocess"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageRef:
+    """An input image.
+
+    index: its place in the run's image list, from 0.
+    image_id: its name in every output, the path relative to the image root with '/' between parts.
+    path: where to read it, a file path or a URL of an object store.
+    """
+
+    index: int
+    image_id: str
+    path: str
+
+    def __post_init__(self) -> None:
+        if self.index < 0:
+            raise ValueError(f"index must be non-negative, got {self.index}")
+        if not self.image_id:
+            raise ValueError("image_id must not be empty")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageTimes:
+    """Wall time an image spent in each stage, ms; a batch's inference time is shared evenly by its images."""
+
+    decode_ms: float = 0.0
+    preprocess_ms: float = 0.0
+    inference_ms: float = 0.0
+    postprocess_ms: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFailure:
+    """Why an image has no detections: the stage that failed and one sentence."""
+
+    stage: Stage
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageResult:
+    """An image's outcome: detections, or a failure.
+
+    size_hw: height and width in source pixels; None when the image could not be read.
+    started_s, finished_s: seconds since the epoch, from the worker's clock.
+    """
+
+    image: ImageRef
+    size_hw: tuple[int, int] | None
+    detections: Detections | None
+    failure: ImageFailure | None
+    times: StageTimes
+    started_s: float
+    finished_s: float
+
+    def __post_init__(self) -> None:
+        if (self.detections is None) == (self.failure is None):
+            raise ValueError("an image has either detections or a failure")
