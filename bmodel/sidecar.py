@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bmodel.errors import ModelFileError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 Precision = Literal["fp32", "int8", "mixed"]
 DType = Literal["float32", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32"]
