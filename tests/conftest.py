@@ -1,0 +1,20 @@
+"""Fixtures that every tier shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """The folder of real photographs, their truth and a reference network."""
+    folder = os.environ.get("RAYSAIL_TEST_PHOTOGRAPHS")
+    if not folder:
+        pytest.skip("RAYSAIL_TEST_PHOTOGRAPHS does not name a folder of test photographs")
+    path = Path(folder)
+    if not (path / "reference.json").is_file():
+        pytest.fail(f"RAYSAIL_TEST_PHOTOGRAPHS names '{folder}', which holds no reference.json")
+    return path.resolve()
