@@ -1,0 +1,124 @@
+"""Writes an ONNX graph node by node.
+
+The networks here are lists of a dozen kinds of layers, so the graph is written from the topology itself: it comes
+out static, the same bytes every time and with any version of PyTorch, and without running the network.
+Operators of opset 13 only, which the vendor's compiler reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+OPSET: Final = 13
+IR_VERSION: Final = 8
+
+Array = NDArray[np.float32] | NDArray[np.int64]
+
+
+@dataclass(kw_only=True, slots=True)
+class GraphWriter:
+    """Collects nodes and constants; every method adds one operation and returns the name of its output.
+
+    `name` is the output's name and must be new.
+    """
+
+    nodes: list[Any] = field(default_factory=list)
+    constants: dict[str, Any] = field(default_factory=dict)
+
+    def node(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
+        """Add any operator with one output."""
+        import onnx
+
+        self.nodes.append(onnx.helper.make_node(operator, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def constant(self, name: str, value: Array) -> str:
+        """Add a constant, once however often it is asked for."""
+        import onnx
+
+        if name not in self.constants:
+            self.constants[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+    def integers(self, name: str, values: Sequence[int]) -> str:
+        """Add a list of whole numbers."""
+        return self.constant(name, np.asarray(values, dtype=np.int64))
+
+    def convolution(
+        self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32], stride: int, name: str
+    ) -> str:
+        """Convolve with a square kernel, weight (out, in, k, k), keeping the size but for the stride."""
+        kernel = weight.shape[2]
+        inputs = [x, self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
+        return self.node(
+            "Conv",
+            inputs,
+            name,
+            kernel_shape=[kernel, kernel],
+            strides=[stride, stride],
+            pads=[kernel // 2] * 4,
+        )
+
+    def max_pool(self, x: str, kernel: int, stride: int, padding: int, name: str) -> str:
+        """Pool the largest value of a square window."""
+        return self.node(
+            "MaxPool",
+            [x],
+            name,
+            kernel_shape=[kernel, kernel],
+            strides=[stride, stride],
+            pads=[padding] * 4,
+        )
+
+    def activation(self, x: str, kind: str, name: str) -> str:
+        """Apply `silu`, as a product with a sigmoid, or `leaky_relu` with slope 0.1."""
+        if kind == "leaky_relu":
+            return self.node("LeakyRelu", [x], name, alpha=0.1)
+        return self.node("Mul", [x, self.node("Sigmoid", [x], f"{name}.sigmoid")], name)
+
+    def concat(self, sources: Sequence[str], axis: int, name: str) -> str:
+        """Join along an axis."""
+        return self.node("Concat", sources, name, axis=axis)
+
+    def double_size(self, x: str, name: str) -> str:
+        """Double height and width by repeating pixels."""
+        scales = self.constant("double_size.scales", np.asarray([1, 1, 2, 2], dtype=np.float32))
+        return self.node(
+            "Resize",
+            [x, "", scales],
+            name,
+            mode="nearest",
+            nearest_mode="floor",
+            coordinate_transformation_mode="asymmetric",
+        )
+
+    def every_second_pixel(self, x: str, row: int, column: int, name: str) -> str:
+        """Take every second row and column, from `row` and `column` on."""
+        largest = np.iinfo(np.int64).max
+        inputs = [
+            x,
+            self.integers(f"{name}.starts", (row, column)),
+            self.integers("every_second.ends", (largest, largest)),
+            self.integers("every_second.axes", (2, 3)),
+            self.integers("every_second.steps", (2, 2)),
+        ]
+        return self.node("Slice", inputs, name)
+
+    def reshape(self, x: str, shape: Sequence[int], name: str) -> str:
+        """Reshape; one dimension may be -1."""
+        return self.node("Reshape", [x, self.integers(f"{name}.shape", shape)], name)
+
+    def last_axis(self, x: str, start: int, end: int, name: str) -> str:
+        """Take a range of the last axis of a 5-D tensor."""
+        inputs = [
+            x,
+            self.integers(f"{name}.starts", (start,)),
+            self.integers(f"{name}.ends", (end,)),
+            self.integers("last_axis.axes", (4,)),
+        ]
+        return self.node("Slice", inputs, name)
