@@ -1,1 +1,36 @@
-"""Devices that run a network: one protocol, several implementations."""
+"""E: a letterboxed batch → the network's outputs, on one of five devices behind one protocol."""
+
+from __future__ import annotations
+
+from bmodel.errors import LibraryError
+from tpu_worker.devices.choose_device import check_device, resolve_device
+from tpu_worker.devices.options import DeviceName, DeviceOptions, FaultAction, TimedOptions
+from tpu_worker.devices.protocol import Batch, Device
+
+__all__ = [
+    "Batch",
+    "Device",
+    "DeviceName",
+    "DeviceOptions",
+    "FaultAction",
+    "TimedOptions",
+    "check_device",
+    "open_device",
+    "resolve_device",
+]
+
+
+def open_device(options: DeviceOptions) -> Device:
+    """Open a device in this process; only the chosen device's libraries are loaded.
+
+    Raises DeviceError when the device refuses, ModelFileError or LibraryError for what it is opened with.
+    """
+    if options.name == "cpu":
+        from tpu_worker.devices.cpu import CpuDevice
+
+        return CpuDevice(options)
+    if options.name == "timed":
+        from tpu_worker.devices.timed import TimedDevice
+
+        return TimedDevice(options)
+    raise LibraryError(f"device: '{options.name}' is not available")

@@ -1,0 +1,112 @@
+"""Chooses the device for `--device`, and refuses a combination that cannot work before anything is started."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import get_args
+
+from bmodel.errors import ConfigurationError, LibraryError, ModelFileError
+from bmodel.libraries import find_card_libraries, find_simulator_libraries
+from bmodel.model_file import twin_path
+from bmodel.sidecar import ModelSpec, file_sha256
+from tpu_worker.devices.options import DeviceName
+
+DEVICE_NAMES: tuple[DeviceName, ...] = get_args(DeviceName)
+
+
+def resolve_device(requested: str, *, model_path: Path | None, spec: ModelSpec, cards: int) -> DeviceName:
+    """Return the device for an option's value, `auto` included.
+
+    cards: how many real cards there are. With cards `auto` takes SAIL, or libbmrt where this Python has no SAIL;
+    without, ONNX Runtime on the CPU. Raises ConfigurationError, ModelFileError or LibraryError when it cannot work.
+    """
+    name = _automatic(cards, model_path) if requested == "auto" else _named(requested)
+    if name in {"sail", "libbmrt"} and cards < 1:
+        raise ConfigurationError(f"device: '{name}' needs a card, and none was found")
+    check_device(name, model_path=model_path, spec=spec)
+    return name
+
+
+def check_device(name: DeviceName, *, model_path: Path | None, spec: ModelSpec) -> None:
+    """Raise unless a device can run a model, as far as can be told without opening it."""
+    if name == "timed":
+        return
+    if model_path is None:
+        raise ConfigurationError(f"model: the device '{name}' needs a model file")
+    if name == "cpu":
+        cpu_model_path(model_path, spec)
+        return
+    if model_path.suffix.lower() != ".bmodel":
+        raise ConfigurationError(f"device: '{name}' runs BModels only, got '{model_path}'")
+    if name == "simulator":
+        find_simulator_libraries()
+    elif name == "libbmrt":
+        find_card_libraries()
+    elif not has_sail():
+        raise LibraryError(
+            "device: SAIL (sophon.sail) is not installed for this Python; it comes with the vendor's SDK"
+        )
+
+
+def cpu_model_path(model_path: Path, spec: ModelSpec) -> Path:
+    """Return the ONNX file that stands for a model on the CPU, checked against its SHA-256 in the sidecar.
+
+    An INT8 BModel is refused: its ONNX twin is FP32, and its detections would be passed off as the BModel's.
+    """
+    if spec.precision != "fp32":
+        raise ConfigurationError(
+            f"device: 'cpu' cannot run the {spec.precision} model '{model_path}': its ONNX twin is FP32; "
+            "use the simulator or a card"
+        )
+    path = twin_path(model_path, spec)
+    if path is None:
+        raise ConfigurationError(
+            f"device: 'cpu' runs ONNX files, and no sidecar names the ONNX twin of '{model_path}'; "
+            "use the simulator or a card"
+        )
+    if not path.is_file():
+        raise ModelFileError(f"source_name: there is no ONNX twin '{path}' of '{model_path}'")
+    expected = spec.file_sha256 if path == model_path else spec.source_sha256
+    if expected is not None and file_sha256(path) != expected:
+        raise ModelFileError(f"source_sha256: must be {expected}, got another file in '{path}'")
+    return path
+
+
+def has_sail() -> bool:
+    """Whether this Python has SAIL; nothing of it is loaded."""
+    try:
+        return importlib.util.find_spec("sophon.sail") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def has_libsophon() -> bool:
+    """Whether the vendor's C runtime for cards is installed."""
+    try:
+        find_card_libraries()
+    except LibraryError:
+        return False
+    return True
+
+
+def _automatic(cards: int, model_path: Path | None) -> DeviceName:
+    if cards < 1:
+        return "cpu"
+    if model_path is not None and model_path.suffix.lower() == ".onnx":
+        raise ConfigurationError(f"device: a card runs BModels; name the device 'cpu' for '{model_path}'")
+    if has_sail():
+        return "sail"
+    if has_libsophon():
+        return "libbmrt"
+    raise LibraryError(
+        f"device: there are {cards} cards, but neither SAIL for this Python nor libsophon; install one, or choose "
+        "a device by name"
+    )
+
+
+def _named(requested: str) -> DeviceName:
+    for name in DEVICE_NAMES:
+        if name == requested:
+            return name
+    raise ConfigurationError(f"device: must be auto, {', '.join(DEVICE_NAMES)}, got '{requested}'")
