@@ -54,6 +54,7 @@ class ImageResult:
 
     size_hw: height and width in source pixels; None when the image could not be read.
     started_s, finished_s: seconds since the epoch, from the worker's clock.
+    batch: which launch of its shard the image was part of, from 0.
     """
 
     image: ImageRef
@@ -63,6 +64,7 @@ class ImageResult:
     times: StageTimes
     started_s: float
     finished_s: float
+    batch: int = 0
 
     def __post_init__(self) -> None:
         if (self.detections is None) == (self.failure is None):

@@ -1,0 +1,174 @@
+"""A loaded network and its pipeline: images in, detections out, on one device, without Ray."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bmodel.errors import ConfigurationError
+from tpu_worker import DEFAULT_MAX_PIXELS
+from tpu_worker.boxes import Detections
+from tpu_worker.decode_yolo import decode_yolo
+from tpu_worker.devices.protocol import Device
+from tpu_worker.image_header import ImageError
+from tpu_worker.launch import Prepared
+from tpu_worker.letterbox import InputWriter, Letterbox
+from tpu_worker.nms import best_first, suppress
+from tpu_worker.pipeline import Outputs, Pipeline
+from tpu_worker.read_image import ReadOptions, read_image
+from tpu_worker.values import ImageFailure, ImageRef, ImageResult
+
+_MAX_DEFAULT_THREADS: Final = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectOptions:
+    """How images become detections; wrong values raise ConfigurationError.
+
+    confidence: a box needs objectness times class probability above it.
+    iou: within a class, a better box suppresses one that it overlaps by more.
+    max_detections: boxes kept of an image, the best ones.
+    multi_label: every class of a box above `confidence` makes a detection, or else only its best class.
+    max_candidates: boxes that enter suppression, the best ones.
+    prepare_threads: threads that read and letterbox; None: one a core, at most 4.
+    max_pixels, apply_exif: see docs/preprocessing.md.
+    reduced_jpeg: decode large JPEGs at 1/2, 1/4 or 1/8 scale where that still covers the network's input.
+    """
+
+    confidence: float = 0.001
+    iou: float = 0.65
+    max_detections: int = 300
+    multi_label: bool = True
+    max_candidates: int = 30_000
+    prepare_threads: int | None = None
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    apply_exif: bool = True
+    reduced_jpeg: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("confidence", "iou"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigurationError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        for name in ("max_detections", "max_candidates", "prepare_threads", "max_pixels"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name} must be at least 1, got {value}")
+
+
+class Detector:
+    """Detects on one device; `detect` may be called by several threads, whose images then share the pipeline.
+
+    Takes the device over: it runs in the detector's own thread and is closed with it.
+    """
+
+    def __init__(self, device: Device, options: DetectOptions) -> None:
+        # The pipeline's threads are the parallelism; OpenCV's own would only get in their way.
+        cv2.setNumThreads(1)
+        self._device = device
+        self._pipeline = Pipeline(
+            _Stages(device, options),
+            input_shape=(device.spec.batch, 3, *device.spec.input_hw),
+            prepare_threads=options.prepare_threads or default_prepare_threads(),
+        )
+
+    def detect(self, images: Sequence[ImageRef]) -> list[ImageResult]:
+        """One result an image, in the order given.
+
+        An image that cannot be read becomes a result with a failure. Raises DeviceError, for all the images
+        together, when the device fails.
+        """
+        return self._pipeline.run(images)
+
+    def close(self) -> None:
+        """Finish what is under way and give the device back; safe to call again."""
+        self._pipeline.close()
+        self._device.close()
+
+    def __enter__(self) -> Detector:  # noqa: PYI034 - Self is not in Python 3.10
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def default_prepare_threads() -> int:
+    """One a core that this process may use, at most 4."""
+    return min(_MAX_DEFAULT_THREADS, len(os.sched_getaffinity(0)))
+
+
+class _Stages:
+    """Reading, letterboxing, inference and decoding as the pipeline calls them."""
+
+    def __init__(self, device: Device, options: DetectOptions) -> None:
+        self._device = device
+        self._spec = device.spec
+        self._options = options
+        self._read_options = ReadOptions(
+            max_pixels=options.max_pixels,
+            apply_exif=options.apply_exif,
+            reduce_to_hw=self._spec.input_hw if options.reduced_jpeg else None,
+        )
+        self._of_thread = threading.local()
+
+    def prepare(
+        self, image: ImageRef, target: NDArray[np.float32], previous: Letterbox | None
+    ) -> Prepared | ImageFailure:
+        """Read and letterbox one image."""
+        started = time.perf_counter()
+        try:
+            source = read_image(image.path, self._read_options)
+        except ImageError as error:
+            return ImageFailure(stage="decode", reason=str(error))
+        except MemoryError:
+            return ImageFailure(stage="decode", reason="there is not enough memory to decode the image")
+        read = time.perf_counter()
+        letterbox = Letterbox.fit(source.size_hw, self._spec.input_hw)
+        self._writer().write(source.bgr, letterbox, target, previous)
+        written = time.perf_counter()
+        return Prepared(
+            letterbox=letterbox, decode_ms=(read - started) * 1e3, preprocess_ms=(written - read) * 1e3
+        )
+
+    def infer(self, batch: NDArray[np.float32]) -> Outputs:
+        """Run the device."""
+        return self._device.run(batch)
+
+    def decode(self, outputs: Outputs, position: int, letterbox: Letterbox) -> Detections:
+        """Raw outputs of one image to boxes in its pixels."""
+        options = self._options
+        found = decode_yolo(
+            outputs, position, self._spec, confidence=options.confidence, multi_label=options.multi_label
+        )
+        order = best_first(found.confidence, options.max_candidates)
+        kept = order[
+            suppress(
+                found.xyxy[order],
+                found.class_id[order],
+                iou=options.iou,
+                max_detections=options.max_detections,
+            )
+        ]
+        return Detections(
+            xyxy=letterbox.to_source(found.xyxy[kept]),
+            confidence=found.confidence[kept],
+            class_id=found.class_id[kept],
+        )
+
+    def _writer(self) -> InputWriter:
+        """A writer holds scratch memory, so each thread has its own."""
+        writer: InputWriter | None = getattr(self._of_thread, "writer", None)
+        if writer is None:
+            writer = InputWriter(self._spec.normalisation, self._spec.input_hw)
+            self._of_thread.writer = writer
+        return writer

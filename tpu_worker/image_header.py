@@ -1,0 +1,159 @@
+"""Size and orientation of an image file from its first bytes, before any decoder sees it.
+
+A file of a few bytes can claim billions of pixels, so the claim is read here, by bounds-checked code, and
+judged before a decoder allocates anything for it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from bmodel.errors import RaysailError
+
+Kind = Literal["JPEG", "PNG", "BMP", "WebP", "TIFF"]
+
+# Start-of-frame markers of JPEG; the gaps are tables (DHT, JPG, DAC).
+_JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_JPEG_SCAN = 0xDA
+_JPEG_END = b"\xff\xd9"
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_ORIENTATION = 256, 257, 274
+_TIFF_SHORT, _TIFF_LONG = 3, 4
+
+
+class ImageError(RaysailError):
+    """One image cannot be used; the message becomes the reason of its failed row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageHeader:
+    """What a file says of itself.
+
+    size_hw: height and width as stored, pixels, before any EXIF rotation.
+    sideways: whether its EXIF orientation, when applied, exchanges height and width; only read from JPEG.
+    """
+
+    kind: Kind
+    size_hw: tuple[int, int]
+    sideways: bool = False
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Read the header of a whole file; raises ImageError when it is damaged, cut short or of another format."""
+    try:
+        header = _parse(data)
+    except struct.error as error:
+        raise ImageError("the file ends inside its header") from error
+    if min(header.size_hw) < 1:
+        raise ImageError(
+            f"the {header.kind} header claims {header.size_hw[0]} rows of {header.size_hw[1]} pixels"
+        )
+    return header
+
+
+def _parse(data: bytes) -> ImageHeader:
+    if data.startswith(b"\xff\xd8\xff"):
+        return _jpeg(data)
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _png(data)
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return ImageHeader(kind="WebP", size_hw=_webp_size(data))
+    if data.startswith((b"II*\0", b"MM\0*")):
+        tags = dict(_tiff_tags(data))
+        if _TIFF_WIDTH not in tags or _TIFF_HEIGHT not in tags:
+            raise ImageError("the TIFF header names no width or no height")
+        return ImageHeader(kind="TIFF", size_hw=(tags[_TIFF_HEIGHT], tags[_TIFF_WIDTH]))
+    if data.startswith(b"BM"):
+        return ImageHeader(kind="BMP", size_hw=_bmp_size(data))
+    raise ImageError(
+        "the file is empty" if not data else "the content is no JPEG, PNG, BMP, WebP or TIFF image"
+    )
+
+
+def _jpeg(data: bytes) -> ImageHeader:
+    size_hw: tuple[int, int] | None = None
+    sideways = False
+    for marker, start, end in _jpeg_segments(data):
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", data, start + 1)
+            size_hw = height, width
+        elif marker == 0xE1 and data[start : start + 6] == b"Exif\0\0":
+            sideways = _is_sideways(data[start + 6 : end])
+        elif marker == _JPEG_SCAN:
+            # Some decoders fill the missing part of a cut file with grey and call it a success.
+            if data.rfind(_JPEG_END, end) < 0:
+                raise ImageError("the JPEG file is truncated: it has no end-of-image marker")
+            break
+    if size_hw is None:
+        raise ImageError("the JPEG file has no frame before its first scan")
+    return ImageHeader(kind="JPEG", size_hw=size_hw, sideways=sideways)
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, first byte and end of each segment's content, up to and with the first scan's header."""
+    position = 2
+    while True:
+        prefix, marker = struct.unpack_from(">BB", data, position)
+        if prefix != 0xFF:
+            raise ImageError(f"the JPEG file is damaged: no marker at byte {position}")
+        if marker == 0xFF:  # any number of fill bytes may stand before a marker
+            position += 1
+            continue
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        if length < 2:
+            raise ImageError(f"the JPEG file is damaged: a segment of length {length} at byte {position}")
+        yield marker, position + 4, position + 2 + length
+        position += 2 + length
+
+
+def _is_sideways(exif: bytes) -> bool:
+    try:
+        return dict(_tiff_tags(exif)).get(_TIFF_ORIENTATION, 1) in (5, 6, 7, 8)
+    except (struct.error, ImageError):
+        return False  # a damaged EXIF block is ignored, as the decoder ignores it
+
+
+def _png(data: bytes) -> ImageHeader:
+    if data[12:16] != b"IHDR":
+        raise ImageError("the PNG file does not begin with an IHDR chunk")
+    width, height = struct.unpack_from(">II", data, 16)
+    if data.rfind(b"IEND") < 0:
+        raise ImageError("the PNG file is truncated: it has no IEND chunk")
+    return ImageHeader(kind="PNG", size_hw=(height, width))
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    form = data[12:16]
+    if form == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return height & 0x3FFF, width & 0x3FFF
+    if form == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    if form == b"VP8X":
+        low_w, high_w, low_h, high_h = struct.unpack_from("<HBHB", data, 24)
+        return (high_h << 16 | low_h) + 1, (high_w << 16 | low_w) + 1
+    raise ImageError("the WebP file begins with an unknown chunk")
+
+
+def _bmp_size(data: bytes) -> tuple[int, int]:
+    (header_bytes,) = struct.unpack_from("<I", data, 14)
+    if header_bytes == 12:
+        width, height = struct.unpack_from("<HH", data, 18)
+    else:
+        width, height = struct.unpack_from("<ii", data, 18)
+    return abs(height), width  # a negative height means rows from the top
+
+
+def _tiff_tags(data: bytes) -> Iterator[tuple[int, int]]:
+    """Tags of the first directory whose value is one short or long integer."""
+    order = "<" if data.startswith(b"II") else ">"
+    (directory,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, directory)
+    for entry in range(directory + 2, directory + 2 + 12 * count, 12):
+        tag, kind, values = struct.unpack_from(order + "HHI", data, entry)
+        if values == 1 and kind in (_TIFF_SHORT, _TIFF_LONG):
+            (value,) = struct.unpack_from(order + ("H" if kind == _TIFF_SHORT else "I"), data, entry + 8)
+            yield tag, value
