@@ -33,4 +33,8 @@ def open_device(options: DeviceOptions) -> Device:
         from tpu_worker.devices.timed import TimedDevice
 
         return TimedDevice(options)
-    raise LibraryError(f"device: '{options.name}' is not available")
+    if options.name == "sail":
+        raise LibraryError("device: 'sail' is not available")
+    from tpu_worker.devices.bmrt_device import BmrtDevice
+
+    return BmrtDevice(options)
