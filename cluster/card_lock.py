@@ -1,0 +1,62 @@
+"""One lock file a card, so that no two processes ever open one, whoever started them.
+
+Ray's resources keep Raysail's own jobs apart; the lock also holds against a second cluster on the host and against
+a `Detector` used without Ray. It belongs to the open file: it is gone when its process is, however that ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+from bmodel.errors import DeviceError
+
+
+def real_card_lock_path(device_id: int) -> Path:
+    """The lock of a real card: one a host, in a folder that every user of the host shares."""
+    return Path(tempfile.gettempdir()) / "raysail-cards" / f"bm1684-{device_id}.lock"
+
+
+def virtual_card_lock_path(session_dir: Path, node_id: str, device_id: int, *, job_id: str | None) -> Path:
+    """The lock of a virtual card: one a Ray session, node and device, and job where no resource keeps jobs apart."""
+    owner = f"-{job_id}" if job_id else ""
+    return session_dir / "raysail-cards" / f"{node_id}-{device_id}{owner}.lock"
+
+
+class CardLock:
+    """Holds a card's lock file from construction to `release`; raises DeviceError naming the holder if taken."""
+
+    def __init__(self, path: Path, *, wait_s: float = 10.0) -> None:
+        """Take the lock; a holder that was just killed may need a moment to let go, so wait up to wait_s seconds."""
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        deadline = time.monotonic() + wait_s
+        while not self._try():
+            if time.monotonic() > deadline:
+                holder = (
+                    os.pread(self._descriptor, 200, 0).decode(errors="replace").strip()
+                    or "an unknown process"
+                )
+                os.close(self._descriptor)
+                raise DeviceError(f"card lock '{path}' must be free, and {holder} holds it")
+            time.sleep(0.1)
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+    def _try(self) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let go of the card; safe to call again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

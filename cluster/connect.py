@@ -1,0 +1,79 @@
+"""Joins a Ray cluster, or starts a local one with virtual cards and token authentication."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RaySystemError
+
+from bmodel.errors import ConfigurationError
+
+PACKAGES = ("bmodel", "data", "models", "tpu_worker", "cluster", "jobs")
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def cluster_address(given: str | None) -> str | None:
+    """The cluster to join: the one named, else inside a submitted job its own (RAY_ADDRESS), else none."""
+    return given or os.environ.get("RAY_ADDRESS") or None
+
+
+@contextmanager
+def connected(address: str | None, *, local_resources: dict[str, float]) -> Iterator[None]:
+    """Be connected to Ray for the length of a `with` block.
+
+    address: of a running cluster (see `cluster_address`), or None for a new local one whose only node registers
+    `local_resources`. Raises ConfigurationError when the cluster cannot be joined.
+    """
+    try:
+        if address:
+            _join(address)
+        else:
+            _start_local(local_resources)
+    except (ConnectionError, RaySystemError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        where = f"the Ray cluster at '{address}'" if address else "a local Ray cluster"
+        raise ConfigurationError(f"--address: cannot use {where}: {reason}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_local(resources: dict[str, float]) -> None:
+    """A cluster for this process alone. GCS, raylet and workers listen on every interface even so: hence the token.
+
+    Ray turns token authentication on for a new local cluster unless RAY_AUTH_MODE says otherwise. The token lives
+    in this process's environment and its children's, never on disk.
+    """
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    ray.init(
+        address="local",
+        resources=resources,
+        include_dashboard=False,
+        **_quiet(),
+    )
+
+
+def _join(address: str) -> None:
+    in_a_job = bool(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"))
+    ray.init(address=address, runtime_env=None if in_a_job else code_for_workers(), **_quiet())
+
+
+def _quiet() -> dict[str, Any]:
+    """The worker's output is for its log files: the job prints its own progress."""
+    return {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+
+
+def code_for_workers() -> dict[str, Any]:
+    """The runtime environment that carries this very code to the nodes of a cluster; models go their own way."""
+    return {
+        "py_modules": [str(_ROOT / package) for package in PACKAGES],
+        "excludes": ["*.bmodel", "*.onnx", "data/sample", "sample/", "__pycache__"],
+    }

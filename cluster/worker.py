@@ -1,0 +1,93 @@
+"""The actor's body: one card, one loaded network, shards in, tables out. A plain class; Ray wraps it at run time."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import ray
+
+from cluster.card_lock import CardLock, real_card_lock_path, virtual_card_lock_path
+from cluster.cards import CardSlot
+from cluster.results import ShardResult, shard_result
+from tpu_worker.detector import DetectOptions, Detector
+from tpu_worker.devices import DeviceOptions, open_device
+from tpu_worker.values import ImageRef
+
+REAL_CARD_DEVICES = frozenset({"sail", "libbmrt"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSettings:
+    """All that a worker is built from, so that a new one on the same card is the same worker.
+
+    run_started_s: seconds since the epoch, the zero of the times in the tables.
+    """
+
+    device: DeviceOptions
+    detect: DetectOptions
+    run_started_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerInfo:
+    """What a worker says of itself once it is ready; the warm-up is one batch on a blank input."""
+
+    host: str
+    pid: int
+    lock: str
+    load_ms: float
+    warmup_ms: float
+
+
+class CardWorker:
+    """Holds a card from construction to the end of its process."""
+
+    def __init__(self, slot: CardSlot, settings: WorkerSettings) -> None:
+        """Lock the card, load the network, run it once; raises DeviceError."""
+        started = time.monotonic()
+        self._slot = slot
+        self._settings = settings
+        self._lock = CardLock(_lock_path(slot, settings.device.name))
+        device = open_device(replace(settings.device, device_id=slot.device_id))
+        loaded = time.monotonic()
+        device.run(np.zeros(device.spec.input.shape, np.float32))
+        self._spec = device.spec
+        self._detector = Detector(device, settings.detect)
+        self._info = WorkerInfo(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            lock=str(self._lock.path),
+            load_ms=(loaded - started) * 1000,
+            warmup_ms=(time.monotonic() - loaded) * 1000,
+        )
+
+    def describe(self) -> WorkerInfo:
+        """Who this worker is and how long it took to start."""
+        return self._info
+
+    def process(self, images: Sequence[ImageRef], attempt: int) -> ShardResult:
+        """Detect on a shard's images; two calls may overlap, the card works through them in order."""
+        results = self._detector.detect(images)
+        return shard_result(
+            results,
+            class_names=self._spec.class_names,
+            batch_size=self._spec.batch,
+            run_started_s=self._settings.run_started_s,
+            card=f"{self._slot.host}/{self._slot.device_id}",
+            attempt=attempt,
+        )
+
+
+def _lock_path(slot: CardSlot, device_name: str) -> Path:
+    if device_name in REAL_CARD_DEVICES:
+        return real_card_lock_path(slot.device_id)
+    context = ray.get_runtime_context()
+    session_dir = Path(context.get_temp_dir()) / context.get_session_name()
+    job_id = None if slot.registered else context.get_job_id()
+    return virtual_card_lock_path(session_dir, slot.node_id, slot.device_id, job_id=job_id)

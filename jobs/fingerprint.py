@@ -1,0 +1,59 @@
+"""What makes two runs the same run: the options that change results, the image list, the model's bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bmodel.errors import RunError
+from jobs.configuration import DetectConfig
+
+# Options that decide what is in the committed rows. The others may change between a run and its resumption.
+DECIDING_OPTIONS = (
+    "conf",
+    "iou",
+    "max_detections",
+    "single_label",
+    "anchors",
+    "preprocess",
+    "reduced_jpeg",
+    "ignore_exif",
+    "limit",
+)
+
+
+def fingerprint(
+    config: DetectConfig,
+    *,
+    device: str,
+    model_sha256: str,
+    class_names: tuple[str, ...],
+    images_sha256: str,
+    image_count: int,
+) -> dict[str, Any]:
+    """The deciding facts of a run by name, as they go into run.json."""
+    options = {name.replace("_", "-"): getattr(config, name) for name in DECIDING_OPTIONS}
+    return {
+        **options,
+        "device": device,
+        "model": model_sha256,
+        "class-names": list(class_names),
+        "images": f"{image_count} images, list {images_sha256[:16]}",
+    }
+
+
+def check_same(before: dict[str, Any], now: dict[str, Any], place: str) -> None:
+    """Raise RunError naming every fact that differs from the run to be resumed."""
+    differing = [
+        f"{name} was {_short(before.get(name))} and is now {_short(now.get(name))}"
+        for name in sorted(set(before) | set(now))
+        if before.get(name) != now.get(name)
+    ]
+    if differing:
+        raise RunError(
+            f"--resume needs the options the run was started with, and {'; '.join(differing)} in '{place}'"
+        )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

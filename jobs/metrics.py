@@ -1,0 +1,101 @@
+"""H: metrics.json: every number that people see comes from here. The schema is published in docs/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bmodel.sidecar import ModelSpec, Precision
+from cluster.work import SlotState
+from jobs.latency import LatencyMetrics, ThroughputMetrics
+from jobs.mean_ap_values import MeanAp
+from jobs.score import ScoreProtocol
+
+METRICS_SCHEMA_VERSION: Final = 1
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ImageCounts(_Block):
+    """Images of the run by outcome; failures counts the failed ones by stage."""
+
+    total: int
+    ok: int
+    failed: int
+    failures: dict[str, int]
+
+
+class CardMetrics(_Block):
+    """One card's part: images it committed, and how often it failed or was started again."""
+
+    card: str
+    images: int
+    failures: int = 0
+    restarts: int = 0
+    quarantined: bool = False
+
+
+class ModelMetrics(_Block):
+    """The file that really ran: for device cpu that is the ONNX twin of a BModel."""
+
+    name: str
+    sha256: str
+    precision: Precision
+    input_hw: tuple[int, int]
+    batch: int
+    classes: int
+
+
+class TimeSpent(_Block):
+    """Wall seconds: from the first actor's start to the last commit, and for labels and figures after it."""
+
+    detect_s: float
+    write_s: float
+
+
+class Metrics(_Block):
+    """The content of metrics.json."""
+
+    schema_version: Literal[1] = METRICS_SCHEMA_VERSION
+    device: str
+    images: ImageCounts
+    detections: int
+    map: MeanAp | None = Field(description="null without ground truth, and on the timed device")
+    latency: LatencyMetrics
+    throughput: ThroughputMetrics
+    score: float | None = Field(description="mAP * 100 + (1000 - i_time) * 0.1; null without mAP or i_time")
+    score_protocol: ScoreProtocol
+    cards: tuple[CardMetrics, ...]
+    model: ModelMetrics
+    time: TimeSpent
+    versions: dict[str, str]
+
+
+def card_accounts(slots: Iterable[SlotState]) -> dict[str, CardMetrics]:
+    """What the pool knows of each card; the images it committed are counted from the rows."""
+    return {
+        f"{state.slot.host}/{state.slot.device_id}": CardMetrics(
+            card=f"{state.slot.host}/{state.slot.device_id}",
+            images=0,
+            failures=state.failures,
+            restarts=state.restarts,
+            quarantined=state.quarantined,
+        )
+        for state in slots
+    }
+
+
+def model_metrics(spec: ModelSpec, *, name: str, sha256: str) -> ModelMetrics:
+    """The model block for the file that ran."""
+    return ModelMetrics(
+        name=name,
+        sha256=sha256,
+        precision=spec.precision,
+        input_hw=spec.input_hw,
+        batch=spec.batch,
+        classes=len(spec.class_names),
+    )

@@ -1,0 +1,64 @@
+"""The command line of a configuration: one option a field, nothing said twice."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from jobs.configuration import DetectConfig, parse_config
+
+
+def detect_command(run: Callable[[DetectConfig], int]) -> Callable[..., None]:
+    """A typer command that takes every option of DetectConfig, and --config, and exits with `run`'s code."""
+
+    def command(**options: Any) -> None:
+        config_file = options.pop("config")
+        given = {
+            name.replace("_", "-"): value
+            for name, value in options.items()
+            if value is not None and value is not False
+        }
+        raise typer.Exit(run(parse_config(given, config_file=config_file)))
+
+    parameters = [_parameter(name, field) for name, field in DetectConfig.model_fields.items()]
+    parameters.append(
+        inspect.Parameter(
+            "config",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                Path | None,
+                typer.Option("--config", metavar="FILE.yaml", help="options as YAML; the command line wins"),
+            ],
+        )
+    )
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__doc__ = (
+        "Detect objects on every image of a set and commit boxes, labels, mAP, latency and score."
+    )
+    return command
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    flag = "--" + name.replace("_", "-")
+    shown_default = "" if field.default in (None, False) or field.is_required() else f" [{field.default}]"
+    help_text = f"{field.description}{shown_default}"
+    if field.annotation is bool:
+        annotation: Any = Annotated[bool, typer.Option(flag, help=help_text)]
+        default: Any = False
+    else:
+        annotation = Annotated[str | None, typer.Option(flag, metavar=_metavar(field), help=help_text)]
+        default = None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _metavar(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return "|".join(get_args(field.annotation))
+    kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)] or [field.annotation]
+    return {int: "N", float: "X", Path: "FILE"}.get(kinds[0], "TEXT")

@@ -1,0 +1,104 @@
+"""What a detection job settles before Ray starts: model, device, classes, and whether the inputs are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bmodel.errors import ConfigurationError
+from bmodel.model_file import has_class_names, load_spec
+from bmodel.sidecar import ModelSpec, file_sha256
+from cluster.find_cards import find_cards
+from data.coco_json import read_coco
+from jobs.configuration import DetectConfig
+from jobs.metrics import ModelMetrics, model_metrics
+from tpu_worker.detector import DetectOptions
+from tpu_worker.devices import DeviceOptions, TimedOptions, resolve_device
+from tpu_worker.devices.choose_device import cpu_model_path
+from tpu_worker.devices.timed import standard_spec
+
+REAL_CARD_DEVICES = frozenset({"sail", "libbmrt"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A job's settled facts. ran: the file that really runs, the ONNX twin of a BModel on the CPU."""
+
+    spec: ModelSpec
+    device: DeviceOptions
+    detect: DetectOptions
+    ran: ModelMetrics
+
+    @property
+    def needs_card(self) -> bool:
+        """Whether the device is a real card."""
+        return self.device.name in REAL_CARD_DEVICES
+
+
+def prepare(config: DetectConfig, *, cards_of_cluster: int | None) -> Plan:
+    """Settle model and device; cards_of_cluster: real cards of the cluster to join, None for this host's own.
+
+    Raises ConfigurationError, ModelFileError or LibraryError.
+    """
+    if config.ground_truth is not None and not Path(config.ground_truth).exists():
+        raise ConfigurationError(
+            f"--ground-truth: must be a COCO JSON or a folder of labels, and '{config.ground_truth}' is not there"
+        )
+    spec = _spec(config)
+    cards = len(find_cards().device_ids) if cards_of_cluster is None else cards_of_cluster
+    name = resolve_device(config.device, model_path=config.model, spec=spec, cards=cards)
+    return Plan(
+        spec=spec,
+        device=DeviceOptions(
+            name=name,
+            spec=spec,
+            model_path=config.model.resolve() if config.model else None,
+            timed=TimedOptions(service_ms=config.service_ms or 0.0, fault_file=config.fault_file),
+        ),
+        detect=DetectOptions(
+            confidence=config.conf,
+            iou=config.iou,
+            max_detections=config.max_detections,
+            multi_label=not config.single_label,
+            apply_exif=not config.ignore_exif,
+            reduced_jpeg=config.reduced_jpeg,
+        ),
+        ran=_ran(config.model, spec, name),
+    )
+
+
+def _ran(model: Path | None, spec: ModelSpec, device: str) -> ModelMetrics:
+    if model is None:
+        return model_metrics(spec, name=spec.name, sha256=spec.file_sha256)
+    path = cpu_model_path(model, spec) if device == "cpu" else model
+    return model_metrics(spec, name=path.name, sha256=file_sha256(path))
+
+
+def _spec(config: DetectConfig) -> ModelSpec:
+    if config.model is None:
+        return standard_spec()
+    names = read_class_names(config.class_names) if config.class_names else None
+    spec = load_spec(config.model, anchors=config.anchors, class_names=names)
+    if not has_class_names(spec) and (found := _names_from_truth(config, len(spec.class_names))):
+        spec = load_spec(config.model, anchors=config.anchors, class_names=found)
+    return spec
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """A text file with one class name a line, in the order of the class ids."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--class-names: cannot read '{path}': {error}") from None
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names or len(set(names)) != len(names):
+        raise ConfigurationError(f"--class-names: '{path}' must hold one name a line, none of them twice")
+    return names
+
+
+def _names_from_truth(config: DetectConfig, class_count: int) -> tuple[str, ...] | None:
+    """A model that does not name its classes takes the names of a COCO JSON that has exactly as many."""
+    if config.ground_truth is None or Path(config.ground_truth).suffix != ".json":
+        return None
+    names = read_coco(Path(config.ground_truth)).category_names
+    return names if len(names) == class_count else None

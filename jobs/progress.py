@@ -1,0 +1,81 @@
+"""Tells people how a run goes: a live line with ETA on a terminal, a plain line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 10.0
+
+
+class RunProgress:
+    """Counts images; used as a context manager, from one thread. Writes to standard error: results go to stdout."""
+
+    def __init__(self, *, total: int, already: int = 0, stream: TextIO | None = None) -> None:
+        stream = stream or sys.stderr
+        self._total, self._done, self._already = total, already, already
+        self._failed = 0
+        self._started_s = time.monotonic()
+        self._next_line_s = self._started_s + LINE_EVERY_S
+        self._stream = stream
+        self._live: Progress | None = None
+        if stream.isatty():
+            self._live = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=Console(file=stream),
+                transient=True,
+            )
+            self._task = self._live.add_task("starting", total=total, completed=already, rate="")
+
+    def __enter__(self) -> RunProgress:  # noqa: PYI034 - Self is not in Python 3.10
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+        elif self._done > self._already:
+            self._line()
+
+    def advance(self, images: int, *, failed: int) -> None:
+        """Count images as committed, `failed` of them without detections."""
+        self._done += images
+        self._failed += failed
+        if self._live:
+            self._live.update(self._task, description="detecting", completed=self._done, rate=self._rate())
+        elif time.monotonic() > self._next_line_s:
+            self._next_line_s = time.monotonic() + LINE_EVERY_S
+            self._line()
+
+    def tell(self, sentence: str) -> None:
+        """Say something that people should not miss."""
+        if self._live:
+            self._live.console.print(sentence, markup=False, highlight=False)
+        else:
+            self._stream.write(sentence + "\n")
+            self._stream.flush()
+
+    def _rate(self) -> str:
+        elapsed = time.monotonic() - self._started_s
+        return f"{(self._done - self._already) / elapsed:.1f} images/s" if elapsed > 0 else ""
+
+    def _line(self) -> None:
+        elapsed = time.monotonic() - self._started_s
+        speed = (self._done - self._already) / elapsed if elapsed else 0.0
+        left = (
+            f", {(self._total - self._done) / speed:.0f} s left" if speed and self._done < self._total else ""
+        )
+        failed = f", {self._failed} failed" if self._failed else ""
+        self.tell(f"{self._done} of {self._total} images, {self._rate()}{left}{failed}")

@@ -1,0 +1,38 @@
+"""What run.json says of a run when it begins, and where a run goes that nobody gave a place."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from jobs.configuration import DetectConfig
+from jobs.fingerprint import fingerprint
+from jobs.images import ImageList
+from jobs.measure import versions
+from jobs.prepare import Plan
+
+
+def run_facts(config: DetectConfig, plan: Plan, images: ImageList) -> dict[str, Any]:
+    """The content of run.json, all but the schema version, the shard size and the cards."""
+    return {
+        "started_s": time.time(),
+        "image_count": len(images),
+        "device": plan.device.name,
+        "fingerprint": fingerprint(
+            config,
+            device=plan.device.name,
+            model_sha256=plan.ran.sha256,
+            class_names=plan.spec.class_names,
+            images_sha256=images.sha256(),
+            image_count=len(images),
+        ),
+        "configuration": config.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "model": plan.ran.model_dump(mode="json"),
+        "spec": plan.spec.model_dump(mode="json"),
+        "versions": versions(),
+    }
+
+
+def default_output(plan: Plan) -> str:
+    """A new folder under result/, named after the moment and the model."""
+    return f"result/{time.strftime('%Y%m%d-%H%M%S')}-{plan.ran.name.split('.')[0]}"

@@ -1,0 +1,41 @@
+"""The lock that names the one driver of a run; it dies with its driver, so a killed one is taken over at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bmodel.errors import RunError
+from jobs.run_store import LocalStore, RunStore
+
+LOCK = "run.lock"
+
+
+@contextmanager
+def run_lock(store: RunStore) -> Iterator[None]:
+    """Own a run for the length of a `with` block; raises RunError naming the other driver while that one lives.
+
+    An object store has no locks: there a run is owned by agreement, and docs/operations.md says so.
+    """
+    if not isinstance(store, LocalStore):
+        yield
+        return
+    path: Path = store.folder / LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another driver"
+            raise RunError(
+                f"the run in '{store.place}' must have one driver, and {holder} is at work on it"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
