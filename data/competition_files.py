@@ -1,0 +1,197 @@
+"""The competition's files: a class name and a box in whole pixels, counted from 1, one object a line.
+
+Detections are `class_name confidence left top right bottom`, in the card's round with ` time_cost_ms` behind: the
+image's inference time, the same on each of its lines. Truth is `class_name left top right bottom`, as the VOC tool
+reads it. Spaces in class names become `_`. Read through `data.formats`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.label_text import (
+    FormatError,
+    OnProblem,
+    Row,
+    Rule,
+    at,
+    keep_rows_of_length,
+    numbers,
+    raise_problem,
+    rows_that_obey,
+    split_rows,
+)
+
+NamedLayout = Literal["detections", "truth"]
+
+_FIELDS: Final[dict[NamedLayout, str]] = {
+    "detections": "class_name confidence left top right bottom [time_cost_ms]",
+    "truth": "class_name left top right bottom",
+}
+_LARGEST_PIXEL: Final = 1 << 24  # whole numbers up to here survive float32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NamedBoxes:
+    """The boxes of one image.
+
+    names: (N,) as written. confidence: (N,) float64, 1 for truth.
+    xyxy: (N, 4) float64 source pixels counted from 0: what `whole_pixels` turns back into the file's numbers.
+    time_ms: the image's inference time, None where the file has none (or no line to carry it).
+    """
+
+    names: tuple[str, ...]
+    confidence: NDArray[np.float64]
+    xyxy: NDArray[np.float64]
+    time_ms: float | None
+
+
+def parse_named(
+    text: str, layout: NamedLayout, *, place: str, on_problem: OnProblem = raise_problem
+) -> NamedBoxes:
+    """Read the text of one file; `place` names it in errors."""
+    lengths = [5] if layout == "truth" else [6, 7]
+    rows = keep_rows_of_length(
+        split_rows(text), lengths, layout=_FIELDS[layout], place=place, on_problem=on_problem
+    )
+    first = lengths[0] - 4
+    rows, table = numbers(rows, slice(1, first + 4), place=place, on_problem=on_problem)
+    table = table.reshape(-1, first + 3)
+    obeys = rows_that_obey(rows, _rules(table), place=place, on_problem=on_problem)
+    kept = [row for row, good in zip(rows, obeys, strict=True) if good]
+    table = table[obeys]
+    return NamedBoxes(
+        names=tuple(row.fields[0] for row in kept),
+        confidence=table[:, 0] if layout == "detections" else np.ones(len(table)),
+        xyxy=table[:, -4:] - 1,
+        time_ms=_time_of(kept, place=place, on_problem=on_problem),
+    )
+
+
+def _rules(table: NDArray[np.float64]) -> list[Rule]:
+    box = table[:, -4:]
+    rules = []
+    for column, name in enumerate(("left", "top", "right", "bottom")):
+        value = box[:, column]
+        holds = (value == np.floor(value)) & (np.abs(value) <= _LARGEST_PIXEL)
+        rules.append(Rule(holds=holds, text=f"{name} must be a whole number of pixels", values=value))
+    rules.append(
+        Rule(holds=box[:, 2] >= box[:, 0], text="right must not be less than left", values=box[:, 2])
+    )
+    rules.append(
+        Rule(holds=box[:, 3] >= box[:, 1], text="bottom must not be less than top", values=box[:, 3])
+    )
+    if table.shape[1] > 4:
+        confidence = table[:, 0]
+        holds = (confidence >= 0) & (confidence <= 1)
+        rules.append(Rule(holds=holds, text="confidence must lie in 0 to 1", values=confidence))
+    return rules
+
+
+def _time_of(rows: Sequence[Row], *, place: str, on_problem: OnProblem) -> float | None:
+    timed = [row for row in rows if len(row.fields) == 7]
+    timed, times = numbers(timed, slice(6, 7), place=place, on_problem=on_problem)
+    for row, (time_ms,) in zip(timed, times.reshape(-1, 1), strict=True):
+        if time_ms < 0:
+            on_problem(at(place, row, "time_cost_ms must not be negative", f"{time_ms:.10g}"))
+        elif time_ms != times[0, 0]:
+            on_problem(
+                at(place, row, f"time_cost_ms must be {times[0, 0]:.10g} as in the lines before", time_ms)
+            )
+    return float(times[0, 0]) if len(times) else None
+
+
+def mean_time_ms(times_ms: Iterable[float | None]) -> float | None:
+    """i_time of a set of files: the mean over images, ms; None when no file tells a time.
+
+    Over images, not over lines: i_time is what one image costs. A mean over lines would count an image once for
+    each of its boxes, so that crowded images weigh more.
+    """
+    known = [time_ms for time_ms in times_ms if time_ms is not None]
+    return float(np.mean(known)) if known else None
+
+
+def whole_pixels(xyxy: NDArray[np.floating]) -> NDArray[np.int64]:
+    """(N, 4) boxes in source pixels → the competition's whole pixels, counted from 1.
+
+    Its rule is `int(edge) + 1` for all four edges: truncated towards zero, and the right and bottom edge one
+    further than the last pixel inside.
+    """
+    whole: NDArray[np.int64] = np.trunc(xyxy).astype(np.int64) + 1
+    return whole
+
+
+def plain_name(name: str) -> str:
+    """A class name as these files write it: every run of spaces as one `_`."""
+    return re.sub(r"\s+", "_", name.strip())
+
+
+@lru_cache(maxsize=16)
+def _plain_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(plain_name(name) for name in class_names)  # once a run, not once an image
+
+
+def format_competition(
+    xyxy: NDArray[np.floating],
+    confidence: NDArray[np.floating],
+    class_id: NDArray[np.integer],
+    class_names: Sequence[str],
+    time_ms: float | None,
+) -> str:
+    """The text of an image's detections; without `time_ms`, lines end after the box.
+
+    The confidence has nine significant digits and so reads back as the same float32: fewer would make ties, and a
+    tie changes the order in which boxes claim their truth.
+    """
+    names = _plain_names(tuple(class_names))
+    tail = "\n" if time_ms is None else f" {time_ms:.6f}\n"
+    boxes = whole_pixels(xyxy).tolist()
+    return "".join(
+        f"{names[index]} {score:.9g} {left} {top} {right} {bottom}{tail}"
+        for index, score, (left, top, right, bottom) in zip(
+            class_id.tolist(), confidence.tolist(), boxes, strict=True
+        )
+    )
+
+
+def format_voc_truth(
+    xyxy: NDArray[np.floating], class_id: NDArray[np.integer], class_names: Sequence[str]
+) -> str:
+    """The text of an image's truth for the VOC tool."""
+    names = _plain_names(tuple(class_names))
+    rows = zip(class_id.tolist(), whole_pixels(xyxy).tolist(), strict=True)
+    return "".join(f"{names[index]} {' '.join(map(str, box))}\n" for index, box in rows)
+
+
+def class_index(class_names: Sequence[str]) -> dict[str, int]:
+    """Class name → class id, names told apart as files can: `traffic light` equals `traffic_light`."""
+    index: dict[str, int] = {}
+    for position, name in enumerate(class_names):
+        known = index.setdefault(plain_name(name), position)
+        if known != position:
+            raise FormatError(
+                f"class names must differ by more than spaces, got '{class_names[known]}' and '{name}'"
+            )
+    return index
+
+
+def class_ids(names: Sequence[str], index: Mapping[str, int], *, place: str) -> NDArray[np.int32]:
+    """(N,) int32: the id of each name; raises FormatError for a name that is not in the index."""
+    try:
+        return np.array([index[plain_name(name)] for name in names], np.int32)
+    except KeyError as error:
+        raise FormatError(f"{place}: a class must be one of {shown(index)}, got '{error.args[0]}'") from None
+
+
+def shown(names: Iterable[str], most: int = 8) -> str:
+    """Names for an error message, not all of them when they are many."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(f"'{name}'" for name in listed[:most]) + more

@@ -1,0 +1,96 @@
+"""Which label file belongs to which image: the image's relative path, its extension exchanged for `.txt`.
+
+Where two images of a set would share a label file (`a.jpg` and `a.png`), each keeps its extension: `a.jpg.txt`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from data.label_text import FormatError
+
+
+def stem_of(image_id: str) -> str:
+    """The image's id without its extension: `a/b.jpg` → `a/b`."""
+    return image_id.removesuffix(PurePosixPath(image_id).suffix)
+
+
+def label_stems(image_ids: Sequence[str]) -> list[str]:
+    """What each image's label file is called, without its suffix; all different.
+
+    Keeping an extension may run into yet another image (`a.jpg`, `a.png` and `a.jpg.png`), so it is repeated
+    until no two agree; full ids all differ, so it ends.
+    """
+    stems = [stem_of(image_id) for image_id in image_ids]
+    while True:
+        seen: dict[str, int] = {}
+        shared: set[int] = set()
+        for position, stem in enumerate(stems):
+            if stem in seen:
+                shared.update((seen[stem], position))
+            seen[stem] = position
+        changed = [position for position in shared if stems[position] != image_ids[position]]
+        if not changed:
+            if shared:
+                raise FormatError(f"every image must be named once, got '{image_ids[min(shared)]}' twice")
+            return stems
+        for position in changed:
+            stems[position] = image_ids[position]
+
+
+def safe_relative_path(name: str, *, place: str) -> str:
+    """The path in its plain form, with '/' between parts; raises FormatError when it leads out of its folder."""
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or "\n" in name:
+        raise FormatError(f"{place}: a path must be relative and stay inside its folder, got {name!r}")
+    return path.as_posix()
+
+
+def find_files(folder: Path, suffix: str) -> dict[str, Path]:
+    """The files below a folder that end in `suffix`: relative path without the suffix → file, sorted.
+
+    Raises FormatError when there is no such folder. Links to folders are not followed: they may go in circles.
+    """
+    if not folder.is_dir():
+        raise FormatError(f"the folder of labels must be there, got '{folder}'")
+    found = []
+    for parent, _, names in os.walk(folder):
+        relative = Path(parent).relative_to(folder)
+        found += [(relative / name).as_posix() for name in names if name.endswith(suffix)]
+    return {name.removesuffix(suffix): folder / name for name in sorted(found)}
+
+
+def match_labels(image_ids: Sequence[str], available: Collection[str], *, place: str) -> dict[str, str]:
+    """Map each image id to the stem of its label file, for the images that have one.
+
+    A file named after the image's full name wins over one named after its stem, so that both ways of naming are
+    read. Raises FormatError for a file that two images could claim.
+    """
+    matched: dict[str, str] = {}
+    own = label_stems(image_ids)
+    taken = set(own)
+    for image_id, stem in zip(image_ids, own, strict=True):
+        plain = stem_of(image_id)
+        if image_id in available:
+            matched[image_id] = image_id
+        elif stem in available:
+            matched[image_id] = stem
+        elif plain in available and plain not in taken:
+            raise FormatError(
+                f"{place}: '{plain}.txt' could belong to '{image_id}' or to another image of that name; "
+                f"name it '{image_id}.txt'"
+            )
+    return matched
+
+
+def refuse_strangers(
+    matched: Mapping[str, str], *, files: Mapping[str, Path], image_ids: Sequence[str]
+) -> None:
+    """Raise FormatError when there are label files and images, and not one file belongs to an image."""
+    if files and image_ids and not matched:
+        some = next(iter(files.values()))
+        raise FormatError(
+            f"label files must be named after the images, got '{some}' and the like for images like '{image_ids[0]}'"
+        )
