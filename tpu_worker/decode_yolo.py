@@ -6,6 +6,7 @@ survives is decided in float64 by σ(objectness) · σ(class) > confidence, so t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,102 +34,123 @@ class Candidates:
     class_id: NDArray[np.int32]
 
 
-def decode_yolo(
-    outputs: list[Rows], position: int, spec: ModelSpec, *, confidence: float, multi_label: bool
-) -> Candidates:
-    """Candidates of the image at `position` in a launch's outputs.
+class YoloDecoder:
+    """Decodes the outputs of one network.
 
-    multi_label: every class whose score exceeds `confidence`, or else only the best class of a box.
-    Raises DeviceError when a value that decides over a box is not finite.
+    confidence: a candidate's score must exceed it.
+    multi_label: every class whose score does makes a candidate, or else only a box's best class.
     """
-    if spec.layout == "decoded":
-        parts = [_decode_rows(outputs[0][position], confidence, multi_label=multi_label)]
-    else:
-        parts = [
-            _decode_head(outputs[head.output][position], head, confidence, multi_label=multi_label)
-            for head in spec.heads
-        ]
-    return Candidates(
-        xyxy=np.concatenate([part.xyxy for part in parts]),
-        confidence=np.concatenate([part.confidence for part in parts]),
-        class_id=np.concatenate([part.class_id for part in parts]),
-    )
+
+    def __init__(self, spec: ModelSpec, *, confidence: float, multi_label: bool) -> None:
+        self._spec = spec
+        self._confidence = confidence
+        self._multi_label = multi_label
+        self._limit = float(_logit(confidence)) - _LOOSE
+        self._anchors = np.concatenate(
+            [_anchor_table(head, spec.outputs[head.output].shape) for head in spec.heads]
+            or [np.zeros((0, 5))]
+        )
+
+    def decode(self, outputs: list[Rows], position: int) -> Candidates:
+        """Candidates of the image at `position` in a launch's outputs.
+
+        Raises DeviceError when a value that decides over a box is not finite.
+        """
+        if self._spec.layout == "decoded":
+            return self._from_decoded(outputs[0][position])
+        values = outputs[0].shape[-1]
+        return self._from_heads([outputs[h.output][position].reshape(-1, values) for h in self._spec.heads])
+
+    def _from_heads(self, heads: list[Rows]) -> Candidates:
+        """Candidates of raw heads, each (anchors · rows · columns, 5 + classes)."""
+        objectness = np.concatenate([rows[:, 4] for rows in heads])
+        _check_finite(objectness)
+        (places,) = (objectness > self._limit).nonzero()
+        rows = _take(heads, places)
+        _check_finite(rows)
+        probability = _sigmoid(objectness[places])
+        row, class_id = self._label(rows[:, 5:], _logit(self._confidence / probability) - _LOOSE)
+        scores = probability[row] * _sigmoid(rows[row, class_id + 5])
+        table = self._anchors[places]
+        twice = 2.0 * _sigmoid(rows[:, :4])
+        centre = (twice[:, :2] - 0.5 + table[:, :2]) * table[:, 4:]
+        return self._candidates(centre, twice[:, 2:] ** 2 * table[:, 2:4], row, class_id, scores)
+
+    def _from_decoded(self, rows: Rows) -> Candidates:
+        """Candidates of a decoded output, (boxes, cx cy w h objectness classes…), in probabilities."""
+        _check_finite(rows[:, 4])
+        rows = rows[rows[:, 4] > self._confidence]
+        _check_finite(rows)
+        probability = rows[:, 4].astype(np.float64)
+        row, class_id = self._label(rows[:, 5:], self._confidence / probability * (1.0 - _LOOSE))
+        scores = probability[row] * rows[row, class_id + 5]
+        boxes = rows[:, :4].astype(np.float64)
+        return self._candidates(boxes[:, :2], boxes[:, 2:] / 2.0, row, class_id, scores)
+
+    def _label(self, classes: Rows, limit: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Row and class of every class value above its row's limit, or of each row's best class."""
+        if not self._multi_label:
+            return np.arange(len(classes)), classes.argmax(axis=1)
+        (flat,) = (classes > limit.astype(np.float32)[:, None]).ravel().nonzero()
+        row, class_id = np.divmod(flat, classes.shape[1])
+        return row, class_id
+
+    def _candidates(
+        self,
+        centre: NDArray[np.float64],
+        half: NDArray[np.float64],
+        row: NDArray[np.intp],
+        class_id: NDArray[np.intp],
+        scores: NDArray[np.float64],
+    ) -> Candidates:
+        """Boxes (centre and half size, a row each) under the labels (row, class, score) that pass exactly."""
+        keep = scores > self._confidence
+        xyxy = np.concatenate((centre - half, centre + half), axis=1).astype(np.float32)
+        return Candidates(
+            xyxy=xyxy[row[keep]],
+            confidence=scores[keep].astype(np.float32),
+            class_id=class_id[keep].astype(np.int32),
+        )
 
 
-def _decode_head(head_output: Rows, head: HeadSpec, confidence: float, *, multi_label: bool) -> Candidates:
-    """Candidates of a raw head, (anchors, rows, columns, 5 + classes)."""
-    _, grid_h, grid_w, values = head_output.shape
-    rows = head_output.reshape(-1, values)
-    objectness = np.ascontiguousarray(rows[:, 4])
-    _check_finite(objectness)
-    places = np.flatnonzero(objectness > _logit(confidence) - _LOOSE)
-    rows = rows[places]
-    _check_finite(rows)
-    probability = _sigmoid(rows[:, 4])
-    row, class_id = _label(rows[:, 5:], _logit(confidence / probability) - _LOOSE, multi_label=multi_label)
-    scores = probability[row] * _sigmoid(rows[row, class_id + 5])
-    keep = scores > confidence
-    row, class_id, scores = row[keep], class_id[keep], scores[keep]
-    return Candidates(
-        xyxy=_head_boxes(rows, places, head, (grid_h, grid_w))[row],
-        confidence=scores.astype(np.float32),
-        class_id=class_id.astype(np.int32),
-    )
+def _anchor_table(head: HeadSpec, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Grid column and row, half anchor width and height, and stride of each anchor of a head, (anchors, 5).
+
+    A raw box is xy = (2σ - 0.5 + cell) · stride, wh = (2σ)² · anchor.
+    """
+    anchor, line, column = np.indices(shape[1:4]).reshape(3, -1)
+    half_wh = np.array(head.anchors_wh)[anchor] / 2.0
+    return np.column_stack((column, line, half_wh, np.full(len(anchor), head.stride)))
 
 
-def _head_boxes(
-    rows: Rows, places: NDArray[np.intp], head: HeadSpec, grid_hw: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Corners of boxes with xy = (2σ − 0.5 + cell) · stride and wh = (2σ)² · anchor."""
-    cell, column = np.divmod(places, grid_hw[1])
-    anchor, line = np.divmod(cell, grid_hw[0])
-    twice = 2.0 * _sigmoid(rows[:, :4])
-    centre = (twice[:, :2] - 0.5 + np.stack((column, line), axis=1)) * head.stride
-    half = twice[:, 2:] ** 2 * (np.asarray(head.anchors_wh) / 2.0)[anchor]
-    return np.concatenate((centre - half, centre + half), axis=1).astype(np.float32)
+def _take(heads: list[Rows], places: NDArray[np.intp]) -> Rows:
+    """Rows at ascending positions in the heads laid end to end, without joining the heads."""
+    taken = np.empty((len(places), heads[0].shape[1]), np.float32)
+    start = offset = 0
+    for rows in heads:
+        end = int(places.searchsorted(offset + len(rows)))
+        if end > start:
+            # Positions are in range; the mode spares numpy a buffered copy.
+            rows.take(places[start:end] - offset, axis=0, out=taken[start:end], mode="clip")
+        start, offset = end, offset + len(rows)
+    return taken
 
 
-def _decode_rows(rows: Rows, confidence: float, *, multi_label: bool) -> Candidates:
-    """Candidates of a decoded output, (boxes, cx cy w h objectness classes…), probabilities and input pixels."""
-    objectness = np.ascontiguousarray(rows[:, 4])
-    _check_finite(objectness)
-    rows = rows[objectness > confidence]
-    _check_finite(rows)
-    probability = rows[:, 4].astype(np.float64)
-    row, class_id = _label(rows[:, 5:], confidence / probability * (1 - _LOOSE), multi_label=multi_label)
-    scores = probability[row] * rows[row, class_id + 5]
-    keep = scores > confidence
-    row, class_id, scores = row[keep], class_id[keep], scores[keep]
-    centre, half = rows[:, :2].astype(np.float64), rows[:, 2:4].astype(np.float64) / 2.0
-    xyxy = np.concatenate((centre - half, centre + half), axis=1).astype(np.float32)
-    return Candidates(
-        xyxy=xyxy[row], confidence=scores.astype(np.float32), class_id=class_id.astype(np.int32)
-    )
-
-
-def _label(
-    classes: Rows, limit: NDArray[np.float64], *, multi_label: bool
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Row and class of every class value above its row's limit, or of each row's best class."""
-    if not multi_label:
-        return np.arange(len(classes)), classes.argmax(axis=1)
-    flat = np.flatnonzero(classes > limit.astype(np.float32)[:, None])
-    row, class_id = np.divmod(flat, max(1, classes.shape[1]))
-    return row, class_id
-
-
-def _sigmoid(values: NDArray[np.floating]) -> NDArray[np.float64]:
+def _sigmoid(values: Rows) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):  # exp(-x) of a very negative x is infinite, and the sigmoid then 0
         return np.asarray(1.0 / (1.0 + np.exp(-values.astype(np.float64))))
 
 
 def _logit(probability: float | NDArray[np.float64]) -> NDArray[np.float64]:
-    """log(p / (1 − p)); −∞ at 0 and ∞ from 1 on, which nothing exceeds."""
+    """log(p / (1 - p)); -∞ at 0 and ∞ from 1 on, which nothing exceeds."""
     clipped = np.minimum(probability, 1.0)
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
 def _check_finite(values: Rows) -> None:
-    if not np.isfinite(values).all():
+    # A sum is not finite if a term is not; only values without any meaning could overflow it.
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = np.add.reduce(values, axis=None)
+    if not math.isfinite(total):
         raise DeviceError("the device returned values that are not finite (NaN or infinite)")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bmodel.errors import ConfigurationError
 from tpu_worker import DEFAULT_MAX_PIXELS
 from tpu_worker.boxes import Detections
-from tpu_worker.decode_yolo import decode_yolo
+from tpu_worker.decode_yolo import YoloDecoder
 from tpu_worker.devices.protocol import Device
 from tpu_worker.image_header import ImageError
 from tpu_worker.launch import Prepared
@@ -55,9 +55,10 @@ class DetectOptions:
     reduced_jpeg: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("confidence", "iou"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigurationError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        if not 0.0 < self.confidence < 1.0:
+            raise ConfigurationError(f"confidence must be above 0 and below 1, got {self.confidence}")
+        if not 0.0 <= self.iou <= 1.0:
+            raise ConfigurationError(f"iou must be between 0 and 1, got {self.iou}")
         for name in ("max_detections", "max_candidates", "prepare_threads", "max_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -114,6 +115,9 @@ class _Stages:
         self._device = device
         self._spec = device.spec
         self._options = options
+        self._decoder = YoloDecoder(
+            self._spec, confidence=options.confidence, multi_label=options.multi_label
+        )
         self._read_options = ReadOptions(
             max_pixels=options.max_pixels,
             apply_exif=options.apply_exif,
@@ -147,9 +151,7 @@ class _Stages:
     def decode(self, outputs: Outputs, position: int, letterbox: Letterbox) -> Detections:
         """Raw outputs of one image to boxes in its pixels."""
         options = self._options
-        found = decode_yolo(
-            outputs, position, self._spec, confidence=options.confidence, multi_label=options.multi_label
-        )
+        found = self._decoder.decode(outputs, position)
         order = best_first(found.confidence, options.max_candidates)
         kept = order[
             suppress(
