@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal
 
+from bmodel.errors import ConfigurationError
 from models.topology import AnchorLevels, Plan, Topology
 
 ModelName = Literal["yolov7-tiny", "yolov7", "yolov7x", "yolov7-e6e"]
@@ -216,6 +217,14 @@ _FAMILY: Final[dict[ModelName, Callable[[], Topology]]] = {
     "yolov7-e6e": _yolov7_e6e,
 }
 MODEL_NAMES: Final[tuple[ModelName, ...]] = tuple(_FAMILY)
+
+
+def model_name(text: str) -> ModelName:
+    """Read a network's name; raises ConfigurationError on one that the family does not have."""
+    for name in MODEL_NAMES:
+        if name == text:
+            return name
+    raise ConfigurationError(f"model must be one of {', '.join(MODEL_NAMES)}, got '{text}'")
 
 
 def topology(name: ModelName) -> Topology:
