@@ -19,8 +19,9 @@ from cluster.actors import start_actor
 from cluster.cards import CardSlot, card_resources, choose_slots, registered_slots
 from cluster.connect import cluster_address, connected
 from cluster.find_cards import find_cards
-from cluster.pool import Outcome, PoolLimits, WorkerPool
+from cluster.pool import Outcome, WorkerPool
 from cluster.results import ShardResult, lost_image_result
+from cluster.slot_table import PoolLimits
 from cluster.worker import CardWorker, WorkerSettings
 from jobs.committer import Committer
 from jobs.configuration import DetectConfig

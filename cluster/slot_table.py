@@ -1,0 +1,164 @@
+"""The card slots of a job: found, started, failed, quarantined, gone.
+
+free ──start──▶ starting ──ready──▶ working ──failure──▶ pauses, then starts again
+                   │                                        │ five failures in a row
+                   └────────── node lost ──▶ gone           ▼
+                                                        quarantined
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+# Ray has no public way to ask what is free on one node without its dashboard.
+from ray._private.state import available_resources_per_node
+
+from bmodel.errors import RunError
+from cluster.cards import CARD_RESOURCE, CardSlot
+from cluster.work import SlotState, Work
+
+FAILURES_BEFORE_QUARANTINE = 5
+DISCOVER_EVERY_S = 5.0
+TAKEN_AFTER_S = 10.0
+LONGEST_PAUSE_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolLimits:
+    """What bounds a pool.
+
+    cards: slots in use at most. shard_deadline_s: fixed seconds an attempt may take, or None to learn it.
+    start_deadline_s: seconds an actor may take to load its network and run it once.
+    no_card_s: seconds without any usable card after which the job gives up. wait_for_cards: whether a card that
+    another job holds is waited for.
+    """
+
+    cards: int | None = None
+    shard_deadline_s: float | None = None
+    start_deadline_s: float = 900.0
+    no_card_s: float = 30.0
+    wait_for_cards: bool = True
+
+
+class SlotTable:
+    """Every slot the job has seen, with its actor and its account."""
+
+    def __init__(
+        self,
+        *,
+        start_worker: Callable[[CardSlot], Any],
+        discover: Callable[[], Iterable[CardSlot]],
+        limits: PoolLimits,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._start_worker = start_worker
+        self._discover = discover
+        self._limits = limits
+        self._tell = tell
+        self._states: dict[CardSlot, SlotState] = {}
+        self._next_discovery_s = 0.0
+        self._without_card_since_s: float | None = None
+
+    @property
+    def states(self) -> list[SlotState]:
+        """All slots, in the order they were found."""
+        return list(self._states.values())
+
+    def refresh(self, now: float) -> list[Work]:
+        """Look for cards that came or went, and start free ones; returns the work that a lost card leaves."""
+        orphans: list[Work] = []
+        if now >= self._next_discovery_s:
+            self._next_discovery_s = now + DISCOVER_EVERY_S
+            orphans = self._compare_with(list(self._discover()))
+        for state in self._states.values():
+            if state.handle is None and state.usable and now >= state.start_at_s:
+                state.handle = self._start_worker(state.slot)
+                state.ready_ref = state.handle.describe.remote()
+                state.started_s = now
+        self._check_that_a_card_is_left(now)
+        return orphans
+
+    def _compare_with(self, found: list[CardSlot]) -> list[Work]:
+        orphans: list[Work] = []
+        for state in self._states.values():
+            was_gone, state.gone = state.gone, state.slot not in found
+            if state.gone and not was_gone:
+                self._tell(f"{state.slot} is gone: its node left the cluster")
+                state.last_error = "its node left the cluster"
+                orphans += self._empty(state)
+        for slot in found:
+            in_use = sum(state.usable for state in self._states.values())
+            if slot not in self._states and (self._limits.cards is None or in_use < self._limits.cards):
+                self._states[slot] = SlotState(slot=slot)
+        return orphans
+
+    def _check_that_a_card_is_left(self, now: float) -> None:
+        if any(state.usable for state in self._states.values()):
+            self._without_card_since_s = None
+            return
+        if self._without_card_since_s is None:
+            self._without_card_since_s = now
+        elif now - self._without_card_since_s > self._limits.no_card_s:
+            errors = sorted({state.last_error for state in self._states.values() if state.last_error})
+            raise RunError(f"no card is left of {len(self._states)}: {'; '.join(errors) or 'none was found'}")
+
+    def check_start(self, state: SlotState, now: float) -> str | None:
+        """Why a starting slot has failed, if it has; raises RunError for a taken card that is not waited for."""
+        waited_s = now - state.started_s
+        if state.told_waiting and _is_taken(state.slot):
+            state.started_s = now - TAKEN_AFTER_S  # the deadline runs from when the card is free
+        elif waited_s > self._limits.start_deadline_s:
+            return f"it did not start within {self._limits.start_deadline_s:.0f} s"
+        elif waited_s > TAKEN_AFTER_S and not state.told_waiting and _is_taken(state.slot):
+            state.told_waiting = True
+            if not self._limits.wait_for_cards:
+                raise RunError(f"{state.slot} is taken by another job, and --no-wait is given")
+            self._tell(f"{state.slot} is taken by another job: waiting for it")
+        return None
+
+    def fail(self, state: SlotState, reason: str) -> list[Work]:
+        """End a slot's actor; another is started after a pause, or none any more. Returns the work it leaves."""
+        orphans = self._empty(state)
+        state.failures += 1
+        state.failures_in_a_row += 1
+        state.last_error = reason
+        if state.failures_in_a_row >= FAILURES_BEFORE_QUARANTINE:
+            state.quarantined = True
+            self._tell(
+                f"{state.slot} is quarantined after {state.failures_in_a_row} failures in a row: {reason}"
+            )
+            return orphans
+        state.start_at_s = time.monotonic() + min(LONGEST_PAUSE_S, 0.5 * 2 ** (state.failures_in_a_row - 1))
+        state.restarts += 1
+        self._tell(f"{state.slot} failed, and is started again: {reason}")
+        return orphans
+
+    def close(self) -> None:
+        """End every actor."""
+        for state in self._states.values():
+            self._empty(state)
+
+    def _empty(self, state: SlotState) -> list[Work]:
+        """Kill the actor and take its flights; returns the work that is under way nowhere else."""
+        if state.handle is not None:
+            ray.kill(state.handle)
+        flights, state.flights = state.flights, []
+        state.handle, state.ready = None, False
+        return [flight.work for flight in flights if not flight.work.done and not self.copies(flight.work)]
+
+    def copies(self, work: Work) -> int:
+        """How many attempts at a work are under way."""
+        return sum(flight.work is work for state in self._states.values() for flight in state.flights)
+
+
+def _is_taken(slot: CardSlot) -> bool:
+    """Whether the slot's card is registered and not free at present."""
+    if not slot.registered:
+        return False
+    free = available_resources_per_node().get(slot.node_id, {})
+    return bool(free.get(f"{CARD_RESOURCE}_{slot.device_id}", 0.0) < 1.0)
