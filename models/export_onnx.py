@@ -13,7 +13,7 @@ from bmodel.errors import ConfigurationError
 from bmodel.sidecar import HeadSpec, ModelSpec, TensorSpec, file_sha256, write_sidecar
 from models.family import MODEL_NAMES
 from models.fuse import fuse
-from models.onnx_graph import IR_VERSION, OPSET, GraphWriter
+from models.onnx_graph import GraphWriter
 from models.onnx_layers import IMAGES, write_decoding, write_features, write_heads
 from models.yolov7 import Network, build_network
 
@@ -44,31 +44,20 @@ def export_onnx(
     import onnx
 
     check_input_hw(network, input_hw)
-    fused = fuse(network)
-    graph = GraphWriter()
-    rows = -1 if batch is None else batch
-    outputs = write_heads(graph, fused.detect, write_features(graph, fused), input_hw, rows)
-    if decoded:
-        outputs = [write_decoding(graph, fused.detect, outputs, input_hw, rows)]
-    shapes = output_shapes(network, input_hw, decoded=decoded)
+    graph = GraphWriter.new(network.topology.name)
     first: int | str = "batch" if batch is None else batch
-    float32 = onnx.TensorProto.FLOAT
-    model = onnx.helper.make_model(
-        onnx.helper.make_graph(
-            graph.nodes,
-            network.topology.name,
-            [onnx.helper.make_tensor_value_info(IMAGES, float32, [first, 3, *input_hw])],
-            [
-                onnx.helper.make_tensor_value_info(name, float32, [first, *shape])
-                for name, shape in zip(outputs, shapes, strict=True)
-            ],
-            list(graph.constants.values()),
-        ),
-        producer_name="raysail",
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-    )
-    onnx.save(model, str(path))
+    graph.declare_input(IMAGES, (first, 3, *input_hw))
+    outputs = _write_network(graph, fuse(network), input_hw, -1 if batch is None else batch, decoded=decoded)
+    for name, shape in zip(outputs, output_shapes(network, input_hw, decoded=decoded), strict=True):
+        graph.declare_output(name, (first, *shape))
+    onnx.save(graph.model, str(path))
+
+
+def _write_network(
+    graph: GraphWriter, fused: Network, input_hw: tuple[int, int], batch: int, *, decoded: bool
+) -> list[str]:
+    heads = write_heads(graph, fused.detect, write_features(graph, fused), input_hw, batch)
+    return [write_decoding(graph, fused.detect, heads, input_hw, batch)] if decoded else heads
 
 
 def check_input_hw(network: Network, input_hw: tuple[int, int]) -> None:

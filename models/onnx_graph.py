@@ -22,19 +22,39 @@ Array = NDArray[np.float32] | NDArray[np.int64]
 
 @dataclass(kw_only=True, slots=True)
 class GraphWriter:
-    """Collects nodes and constants; every method adds one operation and returns the name of its output.
+    """Adds to an onnx.ModelProto in place; every method adds one operation and returns the name of its output.
 
-    `name` is the output's name and must be new.
+    `name` is the output's name and must be new. Weights are written straight into the model: the large networks
+    would otherwise be in memory several times.
     """
 
-    nodes: list[Any] = field(default_factory=list)
-    constants: dict[str, Any] = field(default_factory=dict)
+    model: Any
+    constants: set[str] = field(default_factory=set)
+
+    @classmethod
+    def new(cls, name: str) -> GraphWriter:
+        """Begin an empty model."""
+        import onnx
+
+        model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="raysail")
+        model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+        model.graph.name = name
+        return cls(model=model)
+
+    def declare_input(self, name: str, shape: Sequence[int | str]) -> None:
+        """Name a float32 input; a dimension that is text is open."""
+        self.model.graph.input.append(_float_value(name, shape))
+
+    def declare_output(self, name: str, shape: Sequence[int | str]) -> None:
+        """Name a float32 output."""
+        self.model.graph.output.append(_float_value(name, shape))
 
     def node(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """Add any operator with one output."""
         import onnx
 
-        self.nodes.append(onnx.helper.make_node(operator, list(inputs), [name], name=name, **attributes))
+        node = onnx.helper.make_node(operator, list(inputs), [name], name=name, **attributes)
+        self.model.graph.node.append(node)
         return name
 
     def constant(self, name: str, value: Array) -> str:
@@ -42,7 +62,12 @@ class GraphWriter:
         import onnx
 
         if name not in self.constants:
-            self.constants[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+            self.constants.add(name)
+            tensor = self.model.graph.initializer.add()
+            tensor.name = name
+            tensor.dims.extend(value.shape)
+            tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+            tensor.raw_data = value.tobytes()
         return name
 
     def integers(self, name: str, values: Sequence[int]) -> str:
@@ -122,3 +147,9 @@ class GraphWriter:
             self.integers("last_axis.axes", (4,)),
         ]
         return self.node("Slice", inputs, name)
+
+
+def _float_value(name: str, shape: Sequence[int | str]) -> Any:
+    import onnx
+
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(shape))
