@@ -6,13 +6,13 @@ first. A BModel is a 64-byte header, a FlatBuffer (container_schema.py) and the 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from bmodel.container_checks import MAXIMUM_DEVICE_BYTES, check_parameter, check_weights
 from bmodel.container_schema import MODEL
 from bmodel.errors import ModelFileError
 from bmodel.flatbuffer import Buffer, Table, root_table
@@ -23,8 +23,6 @@ HEADER: Final = struct.Struct("<IIIQ11I")
 MAXIMUM_FLATBUFFER_BYTES: Final = 64 << 20
 MAXIMUM_TENSORS: Final = 64
 MAXIMUM_DIMENSIONS: Final = 8
-# No BM1684 card has more memory; the runtime aborts where it cannot allocate what the file asks for.
-MAXIMUM_DEVICE_BYTES: Final = 16 << 30
 
 DTYPES: Final[dict[int, tuple[DType, int]]] = {
     0: ("float32", 4),
@@ -116,7 +114,8 @@ def _read(file: BinaryIO, path: Path, chip: str | None) -> Container:
     networks = _read_networks(model, buffer)
     for network in model.tables("net"):
         for parameter in network.tables("parameter"):
-            _check_weights(parameter, buffer, file, HEADER.size + flatbuffer_bytes)
+            check_parameter(parameter, buffer, chip=model.text("chip"))
+            check_weights(parameter, buffer, file, HEADER.size + flatbuffer_bytes)
     return Container(
         path=path,
         file_bytes=file_bytes,
@@ -173,11 +172,7 @@ def _signature(stage: Stage) -> list[tuple[str, DType]]:
 
 
 def _read_stage(table: Table, buffer: Buffer) -> Stage:
-    neuron_bytes = sum(table.integers("neuron_sizes")) or table.integer("neuron_size")
     weights = table.table("weights")
-    _, weight_bytes = (weights and weights.pair("binary")) or (0, 0)
-    if neuron_bytes + weight_bytes + table.integer("cpu_memory_size") > MAXIMUM_DEVICE_BYTES:
-        raise buffer.damaged(table.place, f"must not need more than {MAXIMUM_DEVICE_BYTES} bytes on the card")
     for subnet in table.tables("subnets"):
         for name in ("input_tensor", "output_tensor"):
             _read_tensors(subnet, name, buffer)
@@ -186,8 +181,8 @@ def _read_stage(table: Table, buffer: Buffer) -> Stage:
         outputs=_read_tensors(table, "output_tensor", buffer),
         is_dynamic=bool(table.integer("is_dynamic")),
         core_count=max(1, table.integer("core_count")),
-        neuron_bytes=neuron_bytes,
-        weight_bytes=weight_bytes,
+        neuron_bytes=table.integer("neuron_size"),
+        weight_bytes=weights.required_pair("binary")[1] if weights else 0,
         weight_sha256=bytes(weights.integers("sha256")).hex() if weights else None,
     )
 
@@ -225,23 +220,3 @@ def _read_tensor(table: Table, buffer: Buffer) -> Tensor:
         scale=scale,
         zero_point=table.integer("zero_point"),
     )
-
-
-def _check_weights(parameter: Table, buffer: Buffer, file: BinaryIO, binaries_at: int) -> None:
-    weights = parameter.table("weights")
-    if weights is None:
-        return
-    if weights.integer("encryption"):
-        raise buffer.damaged(weights.place, "encrypted weights are not supported")
-    expected = bytes(weights.integers("sha256"))
-    start, size = weights.pair("binary") or (0, 0)
-    digest = hashlib.sha256()
-    file.seek(binaries_at + start)
-    while size > 0 and (block := file.read(min(size, 1 << 20))):
-        digest.update(block)
-        size -= len(block)
-    if digest.digest() != expected:
-        raise buffer.damaged(
-            weights.place,
-            f"weights are damaged: SHA-256 must be {expected.hex() or 'given'}, got {digest.hexdigest()}",
-        )

@@ -112,6 +112,7 @@ SUBNET: Final = TableType(
         "merge": (12, MERGE),
         "switch": (13, SWITCH),
         "core_commands": (14, VectorOf(element=CORE_COMMANDS)),
+        "core_count": (15, _U32),
     }
 )
 
@@ -138,6 +139,9 @@ PARAMETER: Final = TableType(
         "io_address": (17, _U64),
         "io_size": (18, _U64),
         "tensor_location": (19, Pair()),
+        "dynamic_neuron_address": (20, _U64),
+        "dynamic_weights_offset": (21, _U64),
+        "dynamic_combined_offset": (22, _U64),
     },
 )
 

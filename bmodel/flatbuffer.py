@@ -127,6 +127,13 @@ class Table:
         first, second = self._buffer.unpack("QQ", self._positions[identity], self._at(name))
         return int(first), int(second)
 
+    def required_pair(self, name: str) -> tuple[int, int]:
+        """Return a structure of two numbers that must be stored."""
+        value = self.pair(name)
+        if value is None:
+            raise self._buffer.damaged(self._at(name), "is missing")
+        return value
+
     def text(self, name: str) -> str:
         """Return a string, empty when it is not stored."""
         if not self.has(name):
