@@ -161,10 +161,13 @@ class _Stages:
                 max_detections=options.max_detections,
             )
         ]
+        xyxy = letterbox.to_source(found.xyxy[kept])
+        # What lies on the grey border alone has no area left in the image.
+        visible = (xyxy[:, 0] < xyxy[:, 2]) & (xyxy[:, 1] < xyxy[:, 3])
         return Detections(
-            xyxy=letterbox.to_source(found.xyxy[kept]),
-            confidence=found.confidence[kept],
-            class_id=found.class_id[kept],
+            xyxy=xyxy[visible],
+            confidence=found.confidence[kept][visible],
+            class_id=found.class_id[kept][visible],
         )
 
     def _writer(self) -> InputWriter:

@@ -6,6 +6,7 @@ judged before a decoder allocates anything for it.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Literal
 
 from bmodel.errors import RaysailError
 
-Kind = Literal["JPEG", "PNG", "BMP", "WebP", "TIFF"]
+Kind = Literal["JPEG", "PNG", "BMP", "WebP", "TIFF", "PNM"]
 
 # Start-of-frame markers of JPEG; the gaps are tables (DHT, JPG, DAC).
 _JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -21,6 +22,8 @@ _JPEG_SCAN = 0xDA
 _JPEG_END = b"\xff\xd9"
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_ORIENTATION = 256, 257, 274
 _TIFF_SHORT, _TIFF_LONG = 3, 4
+# Magic number, width and height of a grey or colour portable anymap; comments run to the end of their line.
+_PNM = re.compile(rb"P[2356](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
 
 
 class ImageError(RaysailError):
@@ -67,8 +70,10 @@ def _parse(data: bytes) -> ImageHeader:
         return ImageHeader(kind="TIFF", size_hw=(tags[_TIFF_HEIGHT], tags[_TIFF_WIDTH]))
     if data.startswith(b"BM"):
         return ImageHeader(kind="BMP", size_hw=_bmp_size(data))
+    if match := _PNM.match(data):
+        return ImageHeader(kind="PNM", size_hw=(int(match[2]), int(match[1])))
     raise ImageError(
-        "the file is empty" if not data else "the content is no JPEG, PNG, BMP, WebP or TIFF image"
+        "the file is empty" if not data else "the content is no JPEG, PNG, BMP, WebP, TIFF or PNM image"
     )
 
 

@@ -63,10 +63,10 @@ def read_image(path: str, options: ReadOptions) -> SourceImage:
 
 
 def read_bytes(path: str) -> bytes:
-    """Content of a regular file or of an object; raises ImageError."""
+    """Content of a regular file or of an object, whose URL is percent-encoded; raises ImageError."""
     if "://" not in path:
         return _read_local(path)
-    url = urlsplit(path)
+    url = urlsplit(path, allow_fragments=False)
     if url.scheme == "file":
         return _read_local(unquote(url.path))
     return _read_remote(f"{url.scheme}://{url.netloc}", unquote(url.path), url.query)
