@@ -50,17 +50,13 @@ def _count_by_libsophon() -> int | None:
     except LibraryError:
         return None
     try:
-        library = ctypes.CDLL(str(_bmlib(libraries.load_order)))
+        library = ctypes.CDLL(str(libraries.driver))
     except OSError:
         return None
     count = ctypes.c_int(0)
     library.bm_dev_getcount.argtypes = [ctypes.POINTER(ctypes.c_int)]
     library.bm_dev_getcount.restype = ctypes.c_int
     return count.value if library.bm_dev_getcount(ctypes.byref(count)) == 0 else None
-
-
-def _bmlib(paths: Iterable[Path]) -> Path:
-    return next(path for path in paths if path.name.startswith("libbmlib"))
 
 
 def _by_device_files(folder: Path) -> set[int]:

@@ -1,74 +1,118 @@
-"""The `raysail` command: one sub-command a job or tool; an error is one line and an exit code."""
+"""The `raysail` command: one sub-command a job or tool; an error is one line and an exit code.
+
+A command's module is imported when that command is asked for, so that `raysail --help` answers at once.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import typer
 
 from bmodel.errors import ConfigurationError, RaysailError
-from jobs.configuration import DetectConfig
-from jobs.options import detect_command
 
-app = typer.Typer(
-    name="raysail",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A sub-command: its name, where it is defined ('module:object', a function or a Typer), one line of help."""
+
+    name: str
+    target: str
+    summary: str
+
+    def load(self) -> Any:  # noqa: ANN401 - a function or a Typer
+        """Import what the command runs."""
+        module, _, attribute = self.target.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+COMMANDS = (
+    Command(
+        "detect",
+        "jobs.detect:command",
+        "Detect objects on a set of images; commit boxes, labels, mAP, score.",
+    ),
+    Command(
+        "evaluate",
+        "jobs.evaluate:command",
+        "Score a finished run again, or a folder of label files.",
+    ),
+    Command(
+        "labels", "jobs.labels:command", "Write a run's label files again, in any of their formats."
+    ),
+    Command("inspect", "jobs.inspect:command", "Show what a BModel or ONNX file holds."),
+    Command(
+        "import-weights", "jobs.import_weights:import_weights_command", "Make ONNX of a published checkpoint."
+    ),
 )
-
-
-def _detect(config: DetectConfig) -> int:
-    from jobs.detect import detect  # Ray takes half a second to import; --help need not wait for it
-
-    return detect(config)
-
-
-@app.callback()
-def _root() -> None:
-    """Object detection over large image sets on Sophon BM1684 cards, with Ray."""
-
-
-app.command("detect")(detect_command(_detect))
 
 
 def main() -> None:
     """Run the command line; never returns."""
-    sys.exit(_exit_code(lambda: app(standalone_mode=False)))
+    arguments = sys.argv[1:]
+    with errors_as_one_line():
+        _app(arguments)(args=arguments, prog_name="raysail")
 
 
-def run_command(command: Callable[..., None], *, prog_name: str) -> None:
+def run_alone(command: Callable[..., None], *, prog_name: str) -> None:
     """Run one command as a program of its own; never returns."""
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    single = _typer()
     single.command()(command)
-    sys.exit(_exit_code(lambda: single(standalone_mode=False, prog_name=prog_name)))
+    with errors_as_one_line():
+        single(prog_name=prog_name)
 
 
-def _exit_code(run: Callable[[], object]) -> int:
-    """0 done, 1 the run failed, 2 wrong usage or configuration; a command may choose another."""
-    from typer import _click as click
+def _typer(**options: Any) -> typer.Typer:  # noqa: ANN401 - typer's own options
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **options)
 
+
+def _app(arguments: Sequence[str]) -> typer.Typer:
+    """The application with the wanted command loaded, and the others known by name and summary."""
+    app = _typer(no_args_is_help=True)
+    wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
+
+    @app.callback()
+    def _root() -> None:
+        """Object detection over large image sets on Sophon BM1684 cards, with Ray."""
+
+    for command in COMMANDS:
+        loaded = command.load() if command.name == wanted else _only_named
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=command.name, help=command.summary)
+        else:
+            app.command(command.name, short_help=command.summary)(loaded)
+    return app
+
+
+def _only_named() -> None:
+    """Stand for a command that was not asked for."""
+
+
+@contextmanager
+def errors_as_one_line() -> Iterator[None]:
+    """Turn an error raised on purpose into a line on standard error and an exit code: 2 for the user's, 1 else."""
     try:
-        code = run()
-    except typer.Exit as stop:
-        return stop.exit_code
-    except click.exceptions.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        sys.stderr.write("raysail: stopped\n")
-        return 1
+        yield
     except (RaysailError, ValueError) as error:
-        if not _is_ours(error):
+        if not isinstance(error, RaysailError) and not _is_format_error(error):
             raise
         sys.stderr.write(f"raysail: {error}\n")
-        return 2 if isinstance(error, ConfigurationError) else 1
-    return code if isinstance(code, int) else 0
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+    except KeyboardInterrupt:
+        sys.stderr.write("raysail: stopped\n")
+        sys.exit(1)
 
 
-def _is_ours(error: Exception) -> bool:
+def _is_format_error(error: ValueError) -> bool:
     from data.formats import FormatError
 
-    return isinstance(error, (RaysailError, FormatError))
+    return isinstance(error, FormatError)
+
+
+if __name__ == "__main__":
+    main()

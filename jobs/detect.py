@@ -28,6 +28,7 @@ from jobs.configuration import DetectConfig
 from jobs.images import ImageList, list_images
 from jobs.measure import measure
 from jobs.metrics import Metrics, TimeSpent, card_accounts
+from jobs.options import detect_command
 from jobs.prepare import Plan, prepare
 from jobs.progress import RunProgress
 from jobs.run_facts import default_output, run_facts
@@ -148,8 +149,9 @@ def exit_code(metrics: Metrics, max_failed: int | None) -> int:
     return 3 if metrics.images.failed > allowed else 0
 
 
-if __name__ == "__main__":
-    from jobs.command_line import run_command
-    from jobs.options import detect_command
+command = detect_command(detect)
 
-    run_command(detect_command(detect), prog_name="python -m jobs.detect")
+if __name__ == "__main__":
+    from jobs.command_line import run_alone
+
+    run_alone(command, prog_name="python -m jobs.detect")

@@ -1,0 +1,71 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. The others are for developers.
+# Needs: Python 3.10 to 3.13 with venv, on x86-64 Linux for the chip simulator.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEVICE ?= cpu
+LIMIT ?=
+CARDS ?= 2
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# What every target stands on: a virtual environment with the project and its tests' needs, made once and whole.
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "make: Python 3.10 to 3.13 is needed, and $(PYTHON) is $$($(PYTHON) -V 2>&1); set PYTHON=python3.12, say" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "make: the venv module is missing: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing Raysail and what it needs into $(VENV) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]' 2>$(VENV)/pip.log || { cat $(VENV)/pip.log >&2; exit 1; }
+	@touch $@
+
+.PHONY: simulator
+simulator: $(VENV)/installed  ## the chip simulator's libraries (fetched once a machine)
+	@$(BIN)/python -m bmodel.libraries
+
+.PHONY: toolchain
+toolchain: $(VENV)/installed  ## the vendor's compiler in an environment of its own (needs a Python 3.10)
+	@$(BIN)/raysail toolchain install
+
+.PHONY: demo
+demo: $(VENV)/installed  ## the whole job on the sample set; DEVICE=simulator LIMIT=8 runs the BModel itself
+	@if [ "$(DEVICE)" = simulator ]; then $(BIN)/python -m bmodel.libraries; fi
+	@$(BIN)/python -m jobs.demo --device $(DEVICE) --cards $(CARDS) $(if $(LIMIT),--limit $(LIMIT))
+
+.PHONY: lint
+lint: $(VENV)/installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/mypy
+
+.PHONY: unit
+unit: $(VENV)/installed
+	@$(BIN)/pytest -q tests/unit tests/property
+
+.PHONY: check
+check: lint unit  ## the quick tier: lint, types, unit tests
+
+.PHONY: test
+test: check simulator  ## everything but what needs hours, PyTorch or a card
+	@$(BIN)/pytest -q tests/device tests/ray
+
+.PHONY: test-models
+test-models: $(VENV)/models-installed  ## the YOLOv7 family and the import of weights (needs PyTorch)
+	@$(BIN)/pytest -q -m models tests
+
+# A bare `torch` would be a CUDA build of several GB on x86-64: the version names the CPU build, and an index that
+# has none makes this fail at once instead. TORCH=torch takes whatever your index gives.
+TORCH ?= torch==2.13.0+cpu
+$(VENV)/models-installed: $(VENV)/installed
+	@echo "Installing PyTorch ($(TORCH)) and onnx ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check '$(TORCH)' onnx 2>$(VENV)/pip.log || \
+	  { cat $(VENV)/pip.log >&2; echo "make: no CPU build of PyTorch; see docs/models.md, or set TORCH=torch" >&2; exit 1; }
+	@touch $@
+
+.PHONY: clean
+clean:  ## remove the environment and caches; results stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

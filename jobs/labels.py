@@ -1,0 +1,35 @@
+"""`raysail labels`: a run's label files once more, from its Parquet, in any of the label formats."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from bmodel.sidecar import ModelSpec
+from data.formats import LabelFormat
+from jobs.run_folder import open_run
+from jobs.run_store import open_store
+from jobs.write_labels import write_labels
+
+
+def command(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="folder or URL of a run")],
+    label_format: Annotated[LabelFormat, typer.Option(help="format of the label files")] = "yolo",
+    output: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="where to write them [labels/ of the run]")
+    ] = None,
+) -> None:
+    """Write one label file for every image of a run that went through; files that are there are overwritten."""
+    opened = open_run(run)
+    store, folder = (opened.store, "labels") if output is None else (open_store(output), ".")
+    count = write_labels(
+        opened.log,
+        store,
+        label_format=label_format,
+        spec=ModelSpec.model_validate(opened.facts["spec"]),
+        device=opened.facts["device"],
+        folder=folder,
+    )
+    sys.stdout.write(f"{count} label files are in {store.place}{'/labels' if output is None else ''}\n")
