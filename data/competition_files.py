@@ -8,7 +8,7 @@ reads it. Spaces in class names become `_`. Read through `data.formats`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
@@ -54,13 +54,20 @@ class NamedBoxes:
 
 
 def parse_named(
-    text: str, layout: NamedLayout, *, place: str, on_problem: OnProblem = raise_problem
+    text: str,
+    layout: NamedLayout,
+    *,
+    place: str,
+    known: Collection[str] | None = None,
+    on_problem: OnProblem = raise_problem,
 ) -> NamedBoxes:
-    """Read the text of one file; `place` names it in errors."""
+    """Read the text of one file; `place` names it in errors, `known` are the plain names that may occur."""
     lengths = [5] if layout == "truth" else [6, 7]
     rows = keep_rows_of_length(
         split_rows(text), lengths, layout=_FIELDS[layout], place=place, on_problem=on_problem
     )
+    if known is not None:
+        rows = [row for row in rows if _is_known(row, known, place=place, on_problem=on_problem)]
     first = lengths[0] - 4
     rows, table = numbers(rows, slice(1, first + 4), place=place, on_problem=on_problem)
     table = table.reshape(-1, first + 3)
@@ -73,6 +80,13 @@ def parse_named(
         xyxy=table[:, -4:] - 1,
         time_ms=_time_of(kept, place=place, on_problem=on_problem),
     )
+
+
+def _is_known(row: Row, known: Collection[str], *, place: str, on_problem: OnProblem) -> bool:
+    if row.fields[0] in known:
+        return True
+    on_problem(at(place, row, f"class_name must be one of {shown(known)}", f"'{row.fields[0]}'"))
+    return False
 
 
 def _rules(table: NDArray[np.float64]) -> list[Rule]:
@@ -180,14 +194,6 @@ def class_index(class_names: Sequence[str]) -> dict[str, int]:
                 f"class names must differ by more than spaces, got '{class_names[known]}' and '{name}'"
             )
     return index
-
-
-def class_ids(names: Sequence[str], index: Mapping[str, int], *, place: str) -> NDArray[np.int32]:
-    """(N,) int32: the id of each name; raises FormatError for a name that is not in the index."""
-    try:
-        return np.array([index[plain_name(name)] for name in names], np.int32)
-    except KeyError as error:
-        raise FormatError(f"{place}: a class must be one of {shown(index)}, got '{error.args[0]}'") from None
 
 
 def shown(names: Iterable[str], most: int = 8) -> str:

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from data.coco_json import CocoBoxes, format_coco_results, read_coco, write_coco
 from data.competition_files import (
     NamedBoxes,
-    class_ids,
     class_index,
     format_competition,
     format_voc_truth,
@@ -50,7 +49,6 @@ __all__ = [
     "OnProblem",
     "VocImage",
     "YoloLabels",
-    "class_ids",
     "class_index",
     "find_files",
     "format_coco_results",
