@@ -50,7 +50,7 @@ def test_with_cards_auto_is_sail_or_libbmrt(libsophon: Path) -> None:
 def test_cards_without_any_library_are_not_passed_over(no_libsophon: Path) -> None:
     with pytest.raises(LibraryError, match="there are 2 cards, but neither SAIL"):
         resolve_device("auto", model_path=FP32, spec=load_spec(FP32), cards=2)
-    with pytest.raises(LibraryError, match="SAIL .* is not installed for this Python"):
+    with pytest.raises(LibraryError, match=r"SAIL .* is not installed for this Python"):
         resolve_device("sail", model_path=FP32, spec=load_spec(FP32), cards=2)
 
 
