@@ -41,6 +41,7 @@ class Ranked:
     confidence: NDArray[np.float32]
     target: NDArray[np.int64]
     overlap: NDArray[np.float64]
+    order: NDArray[np.int64]
 
 
 def objects_without_crowds(truth: GroundTruth) -> Objects:
@@ -65,6 +66,7 @@ def rank(objects: Objects, detections: Scored, boxes: NDArray[np.float64], *, bo
         confidence=detections.confidence[order],
         target=target[order],
         overlap=overlap[order],
+        order=order,
     )
 
 

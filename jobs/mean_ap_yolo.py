@@ -32,7 +32,7 @@ def yolo_ap(truth: GroundTruth, detections: Scored, names: Sequence[str]) -> Yol
     parts = class_slices(ranked, class_ids)
     aps = np.array([_average_precisions(correct[part], n) for part, n in zip(parts, counts, strict=True)])
     curves = [
-        _over_confidence(correct[part, 0], ranked.confidence[part], n)
+        over_confidence(correct[part, 0], ranked.confidence[part], n)
         for part, n in zip(parts, counts, strict=True)
     ]
     precision, recall = _at_highest_f1(np.array(curves))
@@ -67,14 +67,19 @@ def _average_precisions(correct: NDArray[np.bool_], objects: int) -> NDArray[np.
 
 
 def _interpolated_area(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    recalls = np.concatenate([[0.0], recall, [1.0]])
-    precisions = np.concatenate([[1.0], precision, [0.0]])
-    envelope = np.maximum.accumulate(precisions[::-1])[::-1]
-    heights = np.interp(RECALL_POINTS, recalls, envelope)
+    heights = precision_over_recall(recall, precision)
     return float(((heights[1:] + heights[:-1]) / 2).sum() / (len(RECALL_POINTS) - 1))
 
 
-def _over_confidence(
+def precision_over_recall(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(R,) the monotone precision at each of RECALL_POINTS: the curve whose area is the AP."""
+    recalls = np.concatenate([[0.0], recall, [1.0]])
+    precisions = np.concatenate([[1.0], precision, [0.0]])
+    envelope = np.maximum.accumulate(precisions[::-1])[::-1]
+    return np.interp(RECALL_POINTS, recalls, envelope)
+
+
+def over_confidence(
     correct: NDArray[np.bool_], confidence: NDArray[np.float32], objects: int
 ) -> NDArray[np.float64]:
     """(2, points) precision and recall of a class when only detections above each confidence count."""
