@@ -1,0 +1,237 @@
+"""Compiles an ONNX file for one input shape into a folder: BModel, schedule, logs, and a record of how it was made.
+
+<name>/<name>.bmodel       what the card runs
+<name>/schedule.dat        what latency.py reads; operations.json names its layers
+<name>/latency.json        what it says
+<name>/calibration.table   INT8: every layer's range; layers.table: mixed precision, the layers kept in FP32
+<name>/build.json          the record
+<name>/logs/               the tools' output
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from bmodel.build_folder import Staging, building
+from bmodel.compiler_tools import CALIBRATION_TABLE, LAYER_TABLE, CalibrationMethod, CompilerTools, Report
+from bmodel.container import read_container
+from bmodel.errors import ModelFileError, ToolError
+from bmodel.latency import LatencyReport, analyse
+from bmodel.layer_names import read_layer_names
+from bmodel.layer_ranking import RankedLayer, layer_table, read_ranking
+from bmodel.model_file import CHIP
+from bmodel.schedule import read_schedule
+from bmodel.sidecar import Frozen, Normalisation, Precision, file_sha256
+from bmodel.toolchain import find_toolchain
+from bmodel.toolchain_install import check_free_space
+
+SCHEDULE: Final = "schedule.dat"
+OPERATIONS: Final = "operations.json"
+LATENCY: Final = "latency.json"
+RECORD: Final = "build.json"
+# Weights are written some five times on the way, FP32 and packed.
+FREE_BYTES_A_WEIGHT_BYTE: Final = 8
+FREE_BYTES_AT_LEAST: Final = 200_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """How INT8's ranges are found: on the first `count` images of a folder, each of the network's input size."""
+
+    images: Path
+    count: int
+    method: CalibrationMethod = "kl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompileRequest:
+    """What to compile.
+
+    calibration: for INT8 and mixed precision, images, or the table of an earlier build of the same network.
+    fp32_layers: for mixed precision, the layers that stay in FP32, by the compiled network's names; the others are
+        computed in INT8.
+    quantised_io: an INT8 network with 8-bit inputs and outputs.
+    """
+
+    onnx: Path
+    name: str
+    input_shape: tuple[int, int, int, int]
+    precision: Precision = "fp32"
+    normalisation: Normalisation = field(default_factory=Normalisation)
+    calibration: Calibration | Path | None = None
+    fp32_layers: tuple[str, ...] = ()
+    quantised_io: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.precision == "fp32") != (self.calibration is None):
+            raise ValueError(
+                f"calibration is for INT8 and mixed precision, got {self.calibration} with {self.precision}"
+            )
+        if (self.precision == "mixed") != bool(self.fp32_layers):
+            raise ValueError(
+                f"fp32_layers are for mixed precision, got {self.fp32_layers} with {self.precision}"
+            )
+
+
+class BuildRecord(Frozen):
+    """How a build was made, and from what."""
+
+    name: str
+    source_name: str
+    source_sha256: str
+    input_shape: tuple[int, int, int, int]
+    precision: Precision
+    normalisation: Normalisation
+    calibration: str
+    fp32_layers: tuple[str, ...]
+    quantised_io: bool
+    bmodel_sha256: str
+    tpu_mlir: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Build:
+    """A finished build's folder."""
+
+    folder: Path
+    record: BuildRecord
+
+    @property
+    def bmodel(self) -> Path:
+        """The compiled network."""
+        return self.folder / f"{self.record.name}.bmodel"
+
+    @property
+    def calibration_table(self) -> Path:
+        """Every layer's range; only after INT8 or mixed precision."""
+        return self.folder / CALIBRATION_TABLE
+
+    def latency(self) -> LatencyReport:
+        """Read what the schedule says."""
+        return read_latency(self.folder / LATENCY)
+
+
+def compile_network(request: CompileRequest, *, folder: Path, report: Report) -> Build:
+    """Compile into `folder`/<name>, in place of an older build; raises ToolError with the cause.
+
+    A failed build leaves `folder`/<name>.failed with the tools' logs, and an older build as it was.
+    """
+    toolchain = find_toolchain()
+    folder.mkdir(parents=True, exist_ok=True)
+    check_free_space(folder, max(FREE_BYTES_AT_LEAST, FREE_BYTES_A_WEIGHT_BYTE * request.onnx.stat().st_size))
+    started = time.monotonic()
+    target = folder / request.name
+    with building(target) as staging:
+        tools = CompilerTools(toolchain=toolchain, staging=staging, report=report)
+        tools.transform(request.onnx, request.input_shape, request.normalisation)
+        _prepare_quantisation(request, tools)
+        tools.deploy(
+            request.name,
+            int8=request.precision != "fp32",
+            mixed=request.precision == "mixed",
+            quantised_io=request.quantised_io,
+        )
+        _collect(request, staging)
+        record = _record(request, staging, toolchain.record.tpu_mlir, time.monotonic() - started)
+        (staging.folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return Build(folder=target, record=record)
+
+
+def rank_layers(
+    request: CompileRequest, *, folder: Path, images: Path, count: int, report: Report
+) -> tuple[RankedLayer, ...]:
+    """Rank the network's layers by their error in INT8, the worst first; keeps the logs in `folder`/<name>."""
+    toolchain = find_toolchain()
+    with building(folder / request.name) as staging:
+        tools = CompilerTools(toolchain=toolchain, staging=staging, report=report)
+        tools.transform(request.onnx, request.input_shape, request.normalisation)
+        return read_ranking(tools.search_layers(images, count))
+
+
+def read_build(folder: Path) -> Build:
+    """Read a build's record; raises ModelFileError when the folder is no whole build."""
+    try:
+        record = BuildRecord.model_validate_json((folder / RECORD).read_bytes())
+    except OSError as error:
+        raise ModelFileError(f"'{folder}' is not a build: it has no {RECORD} ({error.strerror})") from error
+    except ValidationError as error:
+        raise ModelFileError(
+            f"the record '{folder / RECORD}' is damaged: {error.errors()[0]['msg']}"
+        ) from error
+    build = Build(folder=folder, record=record)
+    if not build.bmodel.is_file() or file_sha256(build.bmodel) != record.bmodel_sha256:
+        raise ModelFileError(f"'{build.bmodel}' is missing or not what was built")
+    return build
+
+
+def read_latency(path: Path) -> LatencyReport:
+    """Read a build's latency report; raises ModelFileError naming the file."""
+    try:
+        return LatencyReport.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelFileError(f"cannot read the latency report '{path}': {error.strerror}") from error
+    except ValidationError as error:
+        raise ModelFileError(f"the latency report '{path}' is damaged: {error.errors()[0]['msg']}") from error
+
+
+def describe_calibration(calibration: Calibration | Path | None) -> str:
+    """Say how the ranges were found."""
+    if calibration is None:
+        return ""
+    if isinstance(calibration, Path):
+        return f"table {file_sha256(calibration)}"
+    return f"{calibration.method} on {calibration.count} images"
+
+
+def _prepare_quantisation(request: CompileRequest, tools: CompilerTools) -> None:
+    work = tools.staging.work
+    if isinstance(request.calibration, Path):
+        shutil.copyfile(request.calibration, work / CALIBRATION_TABLE)
+    elif request.calibration is not None:
+        calibration = request.calibration
+        tools.calibrate(calibration.images, calibration.count, calibration.method)
+    if request.fp32_layers:
+        (work / LAYER_TABLE).write_text(layer_table(request.fp32_layers), encoding="utf-8")
+
+
+def _collect(request: CompileRequest, staging: Staging) -> None:
+    """Move what is kept out of the work folder, and read it all once: a build is only whole when it can be read."""
+    bmodel = f"{request.name}.bmodel"
+    kept = {bmodel: bmodel, "_0.dat": SCHEDULE, f"{bmodel}.json": OPERATIONS}
+    if request.precision != "fp32":
+        kept[CALIBRATION_TABLE] = CALIBRATION_TABLE
+    if request.precision == "mixed":
+        kept[LAYER_TABLE] = LAYER_TABLE
+    for source, target in kept.items():
+        (staging.work / source).rename(staging.folder / target)
+    stage = read_container(staging.folder / bmodel, chip=CHIP).single_network().stages[0]
+    if len(stage.inputs) != 1 or stage.inputs[0].shape != request.input_shape:
+        shapes = [tensor.shape for tensor in stage.inputs]
+        raise ToolError(f"the compiler was asked for an input of {request.input_shape}, and made {shapes}")
+    names = read_layer_names(staging.folder / OPERATIONS)
+    report = analyse(read_schedule(staging.folder / SCHEDULE), names)
+    (staging.folder / LATENCY).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _record(request: CompileRequest, staging: Staging, tpu_mlir: str, seconds: float) -> BuildRecord:
+    return BuildRecord(
+        name=request.name,
+        source_name=request.onnx.name,
+        source_sha256=file_sha256(request.onnx),
+        input_shape=request.input_shape,
+        precision=request.precision,
+        normalisation=request.normalisation,
+        calibration=describe_calibration(request.calibration),
+        fp32_layers=request.fp32_layers,
+        quantised_io=request.quantised_io,
+        bmodel_sha256=file_sha256(staging.folder / f"{request.name}.bmodel"),
+        tpu_mlir=tpu_mlir,
+        seconds=round(seconds, 1),
+    )

@@ -1,0 +1,131 @@
+"""Runs the compiler's tools, one at a time, in a build's folder: ONNX → MLIR → calibration → BModel.
+
+Each tool writes files of fixed names where it runs, so a build has its folder to itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from bmodel.build_folder import Staging
+from bmodel.compiler_failure import explain_failure
+from bmodel.errors import ToolError
+from bmodel.sidecar import Normalisation
+from bmodel.toolchain import Toolchain
+
+CHIP: Final = "bm1684"
+MLIR: Final = "network.mlir"
+CALIBRATION_TABLE: Final = "calibration.table"
+LAYER_TABLE: Final = "layers.table"
+
+CalibrationMethod = Literal["kl", "mse", "max", "percentile9999", "aciq_laplace", "aciq_gauss", "use_max"]
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompilerTools:
+    """The tools of an installed compiler, at work on one build."""
+
+    toolchain: Toolchain
+    staging: Staging
+    report: Report
+
+    def transform(self, onnx: Path, input_shape: tuple[int, ...], normalisation: Normalisation) -> None:
+        """Read an ONNX file for one input shape."""
+        self._run(
+            "reading the network",
+            "model_transform",
+            *("--model_name", "network", "--model_def", str(onnx.absolute())),
+            *("--input_shapes", f"[[{','.join(map(str, input_shape))}]]"),
+            # These tell calibration how to read images; the compiled network is fed normalised ones.
+            *("--mean", ",".join(map(repr, normalisation.mean))),
+            *("--scale", ",".join(map(repr, normalisation.scale))),
+            *("--pixel_format", normalisation.channels, "--keep_aspect_ratio"),
+            *("--mlir", MLIR),
+        )
+
+    def calibrate(self, images: Path, count: int, method: CalibrationMethod) -> None:
+        """Find the range of every layer's values on images of the input's size; leaves CALIBRATION_TABLE."""
+        self._run(
+            f"calibrating on {count} images ({method})",
+            "run_calibration",
+            *(MLIR, "--dataset", str(images.absolute()), "--input_num", str(count)),
+            *("--cali_method", method, "-o", CALIBRATION_TABLE),
+        )
+        self._expect(CALIBRATION_TABLE, "run_calibration")
+
+    def search_layers(self, images: Path, count: int) -> str:
+        """Let the compiler rank the layers by what their INT8 costs; returns its log (layer_ranking.py reads it)."""
+        self._run(
+            f"ranking the layers by their error in INT8, on {count} images",
+            "run_calibration",
+            *(MLIR, "--dataset", str(images.absolute()), "--input_num", str(count)),
+            *("--search", "search_qtable", "--inference_num", str(count), "--expected_cos", "0.99999"),
+            *("--chip", CHIP, "--quantize_table", "searched.table", "-o", "searched.cali"),
+        )
+        return self._log("run_calibration").read_text(encoding="utf-8", errors="replace")
+
+    def deploy(self, name: str, *, int8: bool, mixed: bool, quantised_io: bool) -> None:
+        """Compile for the chip; needs CALIBRATION_TABLE for INT8, LAYER_TABLE too for mixed precision."""
+        arguments = ["--mlir", MLIR, "--chip", CHIP, "--model", f"{name}.bmodel"]
+        arguments += ["--quantize", "INT8" if int8 else "F32", "--skip_validation"]
+        if int8:
+            arguments += ["--calibration_table", CALIBRATION_TABLE]
+        if mixed:
+            arguments += ["--quantize_table", LAYER_TABLE]
+        if quantised_io:
+            arguments += ["--quant_input", "--quant_output"]
+        self._run("compiling for the chip", "model_deploy", *arguments)
+        for written in (f"{name}.bmodel", f"{name}.bmodel.json", "_0.dat"):
+            self._expect(written, "model_deploy")
+
+    def _run(self, what: str, tool: str, *arguments: str) -> None:
+        self.report(what)
+        command = [*self.toolchain.tool(tool), *arguments]
+        started = time.monotonic()
+        with self._log(tool).open("wb") as log:
+            log.write(f"$ {shlex.join(command)}\n".encode())
+            log.flush()
+            returncode = self._wait(command, log.fileno())
+        if returncode != 0:
+            text = self._log(tool).read_text(encoding="utf-8", errors="replace")
+            raise ToolError(f"the compiler failed while {what}: {explain_failure(text, returncode)}")
+        self.report(f"{what}: {time.monotonic() - started:.0f} s")
+
+    def _wait(self, command: list[str], log: int) -> int:
+        """Run a command to its end; its whole process group is dead after this call, however it ends."""
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=self.staging.work,
+                env=self.toolchain.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(self.staging.lock_fd,),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ToolError(f"cannot start '{command[0]}': {error.strerror}") from error
+        try:
+            # The process is left unreaped until its group is gone, so that its number cannot be someone else's.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return process.returncode
+
+    def _log(self, tool: str) -> Path:
+        return self.staging.logs / f"{tool}.log"
+
+    def _expect(self, written: str, tool: str) -> None:
+        if not (self.staging.work / written).is_file():
+            raise ToolError(f"the compiler's {tool} ended well but wrote no '{written}'")
