@@ -30,6 +30,8 @@ LAYOUTS: Final[dict[YoloLayout, str]] = {
     "yolo-conf-second": "class confidence cx cy w h",
     "truth": "class cx cy w h",
 }
+MAX_CLASSES: Final = 1 << 16
+"""No detector has more; a larger number is no class."""
 # Where class, cx, cy, w, h (and confidence) stand in a line.
 _COLUMNS: Final[dict[YoloLayout, list[int]]] = {
     "yolo": [0, 1, 2, 3, 4, 5],
@@ -87,7 +89,7 @@ def _labels(table: NDArray[np.float64]) -> YoloLabels:
 
 def _rules(table: NDArray[np.float64], layout: YoloLayout, class_count: int | None) -> list[Rule]:
     class_id = table[:, 0]
-    highest = (class_count or 2**31) - 1
+    highest = (MAX_CLASSES if class_count is None else class_count) - 1
     low, high = _LIMITS[layout]
     rules = [
         Rule(

@@ -50,14 +50,21 @@ def objects_without_crowds(truth: GroundTruth) -> Objects:
     return Objects(image=truth.box_image[single], class_id=truth.class_id[single], xyxy=truth.xyxy[single])
 
 
-def rank(objects: Objects, detections: Scored, boxes: NDArray[np.float64], *, border_px: float) -> Ranked:
+def rank(
+    objects: Objects,
+    detections: Scored,
+    boxes: NDArray[np.float64],
+    *,
+    border_px: float,
+    pairs_at_once: int = PAIRS_AT_ONCE,
+) -> Ranked:
     """Sort the detections and find what each looks at.
 
     boxes: (N, 4) the detections' boxes as the protocol sees them. border_px: added to every width and height
     before IoU is taken (1 where both edges of a box belong to it). Ties in confidence keep the order of the
     images and, within one, the order given.
     """
-    target, overlap = _most_overlapped(objects, detections, boxes, border_px)
+    target, overlap = _most_overlapped(objects, detections, boxes, border_px, pairs_at_once)
     counted = np.flatnonzero(np.isin(detections.class_id, np.unique(objects.class_id)))
     keys = (detections.image[counted], -detections.confidence[counted], detections.class_id[counted])
     order = counted[np.lexsort(keys)]
@@ -89,12 +96,12 @@ def class_slices(ranked: Ranked, class_ids: NDArray[np.int32]) -> list[slice]:
 
 
 def _most_overlapped(
-    objects: Objects, detections: Scored, boxes: NDArray[np.float64], border_px: float
+    objects: Objects, detections: Scored, boxes: NDArray[np.float64], border_px: float, pairs_at_once: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     by_key, starts, counts = _same_image_and_class(objects, detections)
     target = np.zeros(len(boxes), np.int64)
     overlap = np.zeros(len(boxes))
-    for chosen in _portions(np.flatnonzero(counts), counts):
+    for chosen in _portions(np.flatnonzero(counts), counts, pairs_at_once):
         sizes = counts[chosen]
         first = np.cumsum(sizes) - sizes
         within = np.arange(sizes.sum()) - np.repeat(first, sizes)
@@ -121,12 +128,14 @@ def _same_image_and_class(
     return by_key, starts, np.searchsorted(ordered, wanted, side="right") - starts
 
 
-def _portions(positions: NDArray[np.int64], counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def _portions(
+    positions: NDArray[np.int64], counts: NDArray[np.int64], pairs_at_once: int
+) -> Iterator[NDArray[np.int64]]:
     ends = np.cumsum(counts[positions])
     done = 0
     while done < len(positions):
         pairs_before = ends[done - 1] if done else 0
-        stop = max(done + 1, int(np.searchsorted(ends, pairs_before + PAIRS_AT_ONCE, side="right")))
+        stop = max(done + 1, int(np.searchsorted(ends, pairs_before + pairs_at_once, side="right")))
         yield positions[done:stop]
         done = stop
 
