@@ -31,8 +31,14 @@ def fuse(network: Network) -> Network:
 def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     """One convolution with bias for a convolution without and the batch norm behind it."""
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    fused = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, padding=conv.padding
+    fused = nn.utils.skip_init(
+        nn.Conv2d,
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        device=conv.weight.device,
     )
     fused.weight.copy_(conv.weight * scale.view(-1, 1, 1, 1))
     fused.bias.copy_(norm.bias - norm.running_mean * scale)
