@@ -125,7 +125,7 @@ def summarise_throughput(timings: Timings) -> ThroughputMetrics:
     count = len(finished)
     if count < 2 or finished[0] == finished[-1]:
         return ThroughputMetrics(images_per_s=None, steady_images_per_s=None)
-    spans = _busy_spans(timings)
+    spans = busy_spans(timings)
     low, high = count // 10, count - 1 - count // 10
     steady_s = _busy_s(spans, finished[low], finished[high])
     return ThroughputMetrics(
@@ -134,7 +134,7 @@ def summarise_throughput(timings: Timings) -> ThroughputMetrics:
     )
 
 
-def _busy_spans(timings: Timings) -> NDArray[np.float64]:
+def busy_spans(timings: Timings) -> NDArray[np.float64]:
     """Merged spans [start, end) in ms in which an image was under way, (M, 2)."""
     order = np.argsort(timings.started_ms)
     started, finished = timings.started_ms[order], np.maximum.accumulate(timings.finished_ms[order])
