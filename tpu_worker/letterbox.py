@@ -83,7 +83,7 @@ class InputWriter:
             ((values - mean) * scale).astype(np.float32)
             for mean, scale in zip(normalisation.mean, normalisation.scale, strict=True)
         ]
-        self._border = [float(table[normalisation.padding]) for table in self._tables]
+        self._grey = np.array([table[normalisation.padding] for table in self._tables]).reshape(3, 1, 1)
         self._channels = (2, 1, 0) if normalisation.channels == "rgb" else (0, 1, 2)
         self._pixels = np.empty(input_hw[0] * input_hw[1] * 3, np.uint8)
         self._planes = np.empty(input_hw[0] * input_hw[1] * 3, np.uint8)
@@ -99,14 +99,16 @@ class InputWriter:
 
         `bgr` may be a reduced version of the source: it is scaled to the letterbox's resized_hw in any case.
         """
-        if previous is None or _place(previous) != _place(letterbox):
-            for channel, grey in enumerate(self._border):
-                target[channel].fill(grey)
         height, width = letterbox.resized_hw
-        planes = self._planes[: height * width * 3].reshape(3, height, width)
-        cv2.split(self._resize(bgr, height, width), [planes[0], planes[1], planes[2]])
         rows = slice(letterbox.top, letterbox.top + height)
         columns = slice(letterbox.left, letterbox.left + width)
+        if previous is None or _place(previous) != _place(letterbox):
+            for border in (np.s_[: rows.start], np.s_[rows.stop :]):
+                target[:, border] = self._grey
+            for border in (np.s_[: columns.start], np.s_[columns.stop :]):
+                target[:, rows, border] = self._grey
+        planes = self._planes[: height * width * 3].reshape(3, height, width)
+        cv2.split(self._resize(bgr, height, width), [planes[0], planes[1], planes[2]])
         for channel, (source, table) in enumerate(zip(self._channels, self._tables, strict=True)):
             cv2.LUT(planes[source], table, dst=target[channel, rows, columns])
 

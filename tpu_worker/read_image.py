@@ -126,8 +126,11 @@ def _read_descriptor(descriptor: int) -> bytes:
     status = os.fstat(descriptor)
     _check_regular(status.st_mode)
     _check_bytes(status.st_size)
-    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
-        return file.read()
+    data = os.read(descriptor, status.st_size)
+    # Some network file systems give less than was asked for.
+    while len(data) < status.st_size and (more := os.read(descriptor, status.st_size - len(data))):
+        data += more
+    return data
 
 
 def _check_regular(mode: int) -> None:
