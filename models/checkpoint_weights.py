@@ -19,6 +19,7 @@ from models.pickle_reader import Record, Value
 
 _MOST_PARTS: Final = 20_000
 """More modules or tensors than any network of the family has; a checkpoint that contains itself has no end."""
+_LONGEST_NAME: Final = 200
 _WRAPPERS: Final = ("ema", "model", "state_dict")
 """Where a checkpoint may keep its network; the averaged weights first, as the authors load them."""
 
@@ -98,13 +99,21 @@ def _walk_modules(root: Record) -> tuple[dict[str, Value], dict[str, float]]:
         prefix, module = waiting.pop()
         for kind in ("_parameters", "_buffers"):
             tensors = _members(module, kind).items()
-            found.update({f"{prefix}{name}": value for name, value in tensors if value is not None})
+            found.update({_joined(prefix, name): value for name, value in tensors if value is not None})
         epsilon = _state(module).get("eps")
         if isinstance(epsilon, float):
             eps[prefix.removesuffix(".")] = epsilon
         children = _members(module, "_modules").items()
-        waiting += [(f"{prefix}{name}.", child) for name, child in children if child is not None]
+        waiting += [(_joined(prefix, name) + ".", child) for name, child in children if child is not None]
     raise ModelFileError(f"the checkpoint's network has more than {_MOST_PARTS} modules or tensors: refused")
+
+
+def _joined(prefix: str, name: str) -> str:
+    if len(prefix) + len(name) > _LONGEST_NAME:
+        raise ModelFileError(
+            f"a tensor's or module's name is longer than {_LONGEST_NAME} characters: refused"
+        )
+    return prefix + name
 
 
 def _class_names(state: dict[Any, Value]) -> tuple[str, ...] | None:
@@ -112,6 +121,8 @@ def _class_names(state: dict[Any, Value]) -> tuple[str, ...] | None:
     names = state.get("names")
     if isinstance(names, dict):
         names = [names[number] for number in sorted(names) if isinstance(number, int)]
-    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
-        return tuple(names)
-    return None
+    if not isinstance(names, list) or not names:
+        return None
+    if not all(isinstance(name, str) and len(name) <= _LONGEST_NAME for name in names):
+        raise ModelFileError(f"a class's name must be a text of at most {_LONGEST_NAME} characters")
+    return tuple(names)

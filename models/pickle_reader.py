@@ -166,13 +166,14 @@ class _Machine:
 
 
 def _plain_container(function: Global, arguments: tuple[Value, ...]) -> Value:
+    # What it holds is not copied: a few bytes could ask for the same long list a million times.
     match str(function), arguments:
         case "collections.OrderedDict", ():
             return {}
-        case "__builtin__.set" | "builtins.set", ([*items],):
+        case "__builtin__.set" | "builtins.set", (list() as items,):
             return items
-        case "torch.Size", ((*sizes,),):
-            return tuple(sizes)
+        case "torch.Size", (tuple() as sizes,):
+            return sizes
         case _:
             return Record(made_by=function, arguments=arguments)
 

@@ -186,7 +186,7 @@ def test_a_module_inside_itself_is_refused(tmp_path: Path) -> None:
         tmp_path / "x.pt", whole(name_of("models.yolo", "Model") + b")\x81q\x01" + state + b"b")
     )
 
-    with pytest.raises(ModelFileError, match="more than 20000 modules or tensors"):
+    with pytest.raises(ModelFileError, match="name is longer than 200 characters"):
         read_weights(path)
 
 
@@ -206,6 +206,28 @@ def _chain(levels: int, copies: int) -> bytes:
         others = {str(copy): b"h" + bytes([level]) for copy in range(1, copies)}
         module = module_of("Conv", children={"0": first, **others})
     return module
+
+
+def test_names_that_grow_with_depth_are_refused(tmp_path: Path) -> None:
+    """A long name, written once and used at every level."""
+    module = module_of("Conv")
+    for _ in range(30):
+        module = module_of("Conv", children={"n" * 20: module})
+    path = write_checkpoint(tmp_path / "x.pt", whole(module))
+
+    with pytest.raises(ModelFileError, match="name is longer than 200 characters"):
+        read_weights(path)
+
+
+def test_long_lists_are_not_copied() -> None:
+    """A few bytes can ask for a set of the same list again and again."""
+    again = b"c__builtin__\nset\n" + b"h\x01" + b"\x85R"
+
+    read = read_pickle(whole(b"(" + b"](" + number(1) + number(2) + b"eq\x01" + again + again + b"t"))
+
+    assert read == ([1, 2], [1, 2], [1, 2])
+    assert isinstance(read, tuple)
+    assert read[0] is read[1] is read[2]
 
 
 def test_tensors_that_multiply_a_storage_are_refused(tmp_path: Path) -> None:
