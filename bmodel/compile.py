@@ -33,7 +33,7 @@ from bmodel.toolchain_install import check_free_space
 
 SCHEDULE: Final = "schedule.dat"
 OPERATIONS: Final = "operations.json"
-LATENCY: Final = "latency.json"
+LATENCY_SUFFIX: Final = ".latency.json"
 RECORD: Final = "build.json"
 # Weights are written some five times on the way, FP32 and packed.
 FREE_BYTES_A_WEIGHT_BYTE: Final = 8
@@ -115,7 +115,7 @@ class Build:
 
     def latency(self) -> LatencyReport:
         """Read what the schedule says."""
-        return read_latency(self.folder / LATENCY)
+        return read_latency(latency_path(self.bmodel))
 
 
 def compile_network(request: CompileRequest, *, folder: Path, report: Report) -> Build:
@@ -171,6 +171,11 @@ def read_build(folder: Path) -> Build:
     return build
 
 
+def latency_path(bmodel: Path) -> Path:
+    """Where the latency report of a BModel lies: `x.bmodel` → `x.bmodel.latency.json`."""
+    return bmodel.with_name(bmodel.name + LATENCY_SUFFIX)
+
+
 def read_latency(path: Path) -> LatencyReport:
     """Read a build's latency report; raises ModelFileError naming the file."""
     try:
@@ -217,7 +222,9 @@ def _collect(request: CompileRequest, staging: Staging) -> None:
         raise ToolError(f"the compiler was asked for an input of {request.input_shape}, and made {shapes}")
     names = read_layer_names(staging.folder / OPERATIONS)
     report = analyse(read_schedule(staging.folder / SCHEDULE), names)
-    (staging.folder / LATENCY).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    latency_path(staging.folder / bmodel).write_text(
+        report.model_dump_json(indent=1) + "\n", encoding="utf-8"
+    )
 
 
 def _record(request: CompileRequest, staging: Staging, tpu_mlir: str, seconds: float) -> BuildRecord:

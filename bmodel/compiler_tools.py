@@ -6,6 +6,7 @@ Each tool writes files of fixed names where it runs, so a build has its folder t
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -43,7 +44,7 @@ class CompilerTools:
         self._run(
             "reading the network",
             "model_transform",
-            *("--model_name", "network", "--model_def", str(onnx.absolute())),
+            *("--model_name", re.sub(r"\W", "_", onnx.stem), "--model_def", str(onnx.absolute())),
             *("--input_shapes", f"[[{','.join(map(str, input_shape))}]]"),
             # These tell calibration how to read images; the compiled network is fed normalised ones.
             *("--mean", ",".join(map(repr, normalisation.mean))),
