@@ -27,7 +27,7 @@ def inspect(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     [
         (
             MODEL,
-            ("BM1684", "uint8", "1 x 3 x 64 x 96", "256.002", "head16_Transpose", "126,976 bytes, whole"),
+            ("BM1684", "uint8", "1 x 3 x 64 x 96", "256.004", "head16_Transpose", "126,976 bytes, whole"),
         ),
         (ROOT / "models/tiny.onnx", ("images", "? x 3 x ? x ? x 8")),
     ],
