@@ -66,18 +66,19 @@ def match_labels(image_ids: Sequence[str], available: Collection[str], *, place:
     """Map each image id to the stem of its label file, for the images that have one.
 
     A file named after the image's full name wins over one named after its stem, so that both ways of naming are
-    read. Raises FormatError for a file that two images could claim.
+    read; but not where that is another image's own (`a.jpg.txt` is that of `a.jpg.png`, if both are there).
+    Raises FormatError for a file that two images could claim.
     """
     matched: dict[str, str] = {}
     own = label_stems(image_ids)
-    taken = set(own)
+    owners = dict(zip(own, image_ids, strict=True))
     for image_id, stem in zip(image_ids, own, strict=True):
         plain = stem_of(image_id)
-        if image_id in available:
+        if image_id in available and owners.get(image_id, image_id) == image_id:
             matched[image_id] = image_id
         elif stem in available:
             matched[image_id] = stem
-        elif plain in available and plain not in taken:
+        elif plain in available and plain not in owners:
             raise FormatError(
                 f"{place}: '{plain}.txt' could belong to '{image_id}' or to another image of that name; "
                 f"name it '{image_id}.txt'"

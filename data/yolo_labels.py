@@ -16,6 +16,7 @@ from data.label_text import (
     OnProblem,
     Row,
     Rule,
+    is_finite_number,
     keep_rows_of_length,
     numbers,
     raise_problem,
@@ -143,10 +144,12 @@ def format_yolo(
 
 
 def looks_like_yolo_truth(row: Row) -> bool:
-    """Whether a line can be `class cx cy w h` rather than the VOC tool's `class_name left top right bottom`."""
-    if len(row.fields) != 5 or not row.fields[0].isdecimal():
-        return False
-    try:
-        return all(0 <= float(field) <= 1 + 1e-6 for field in row.fields[1:])
-    except ValueError:
-        return False
+    """Whether a line is meant as `class cx cy w h` rather than `class_name left top right bottom`.
+
+    A number comes first, and no number above 1 behind it; whether it is a good line shows when it is read.
+    """
+    return row.fields[0].isdecimal() and not any(_is_above_one(field) for field in row.fields[1:])
+
+
+def _is_above_one(field: str) -> bool:
+    return is_finite_number(field) and float(field) > 1 + 1e-6

@@ -1,0 +1,370 @@
+"""`raysail evaluate`: anybody's detection files, and finished runs once more."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import typer
+
+from bmodel.errors import ConfigurationError, RunError
+from cluster.results import shard_result
+from cluster.work import Shard
+from data.formats import FormatError, format_labels
+from data.ground_truth import GroundTruth, Scored
+from jobs.evaluate import Evaluation, command
+from jobs.evaluate_files import evaluate_files
+from jobs.evaluate_run import evaluate_run
+from jobs.mean_ap import evaluate
+from jobs.measure import measure
+from jobs.metrics import Metrics, TimeSpent, model_metrics
+from jobs.run_folder import begin_run, finish_run
+from jobs.run_store import LocalStore
+from tests.label_sets import detections_near, random_truth, write_files
+from tests.small_specs import head_spec
+from tpu_worker.boxes import Detections
+from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes
+
+SIZE_HW = (480, 640)
+NAMES = ("class0", "class1", "class2")
+
+
+@pytest.fixture
+def known() -> tuple[GroundTruth, Scored]:
+    """Truth of 8 images, and detections better than chance."""
+    truth = replace(random_truth(1, images=8, objects=40, classes=3), class_names=NAMES)
+    # The truth's files have no areas of their own.
+    xyxy = np.round(truth.xyxy, 3)
+    truth = replace(truth, xyxy=xyxy, area=(xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1]))
+    return truth, detections_near(truth, 2)
+
+
+def coco_json(truth: GroundTruth, folder: Path, image_ids: Sequence[str] | None = None) -> Path:
+    content = {
+        "images": [
+            {"id": number, "file_name": name, "height": SIZE_HW[0], "width": SIZE_HW[1]}
+            for number, name in enumerate(image_ids or truth.image_ids)
+        ],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(truth.class_names or ())],
+        "annotations": [
+            {"image_id": int(image), "category_id": int(class_id), "bbox": [x1, y1, x2 - x1, y2 - y1]}
+            for image, class_id, (x1, y1, x2, y2) in zip(
+                truth.box_image, truth.class_id, truth.xyxy.tolist(), strict=True
+            )
+        ],
+    }
+    path = folder / "instances.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def label_folder(truth: GroundTruth, found: Scored | None, label_format: Any, folder: Path) -> Path:
+    texts = {}
+    for image, image_id in enumerate(truth.image_ids):
+        source = (truth.box_image, truth.class_id, truth.xyxy) if found is None else None
+        image_of, class_of, box_of = source or (found.image, found.class_id, found.xyxy)  # type: ignore[union-attr]
+        rows = np.flatnonzero(image_of == image)
+        confidence = np.ones(len(rows)) if found is None else found.confidence[rows]
+        texts[image_id.replace(".jpg", ".txt")] = format_labels(
+            label_format, box_of[rows], confidence, class_of[rows], SIZE_HW, NAMES, 100.0 + image
+        )
+    return write_files(folder, texts)
+
+
+def image_folder(truth: GroundTruth, folder: Path) -> Path:
+    folder.mkdir()
+    _, encoded = cv2.imencode(".jpg", np.zeros((*SIZE_HW, 3), np.uint8))
+    for image_id in truth.image_ids:
+        (folder / image_id).write_bytes(encoded.tobytes())
+    return folder
+
+
+def figures(result: Evaluation) -> list[float | None]:
+    coco, yolo, voc = result.map.coco, result.map.yolo, result.map.voc
+    return [coco.ap, coco.ap50, yolo.ap, yolo.ap50, yolo.precision, yolo.recall, voc.ap50]
+
+
+@pytest.mark.parametrize("label_format", ["yolo", "yolo-conf-second"])
+def test_yolo_files_score_as_the_detections_did(
+    label_format: Any, known: tuple[GroundTruth, Scored], tmp_path: Path
+) -> None:
+    truth, found = known
+    folder = label_folder(truth, found, label_format, tmp_path / "labels")
+    result = evaluate_files(folder, label_format, ground_truth=coco_json(truth, tmp_path))
+    expected = evaluate(truth, found)
+    assert result.map.coco.ap == pytest.approx(expected.coco.ap, abs=1e-6)
+    assert result.map.yolo.ap == pytest.approx(expected.yolo.ap, abs=1e-6)
+    assert result.map.voc.ap50 == pytest.approx(expected.voc.ap50, abs=1e-6)
+    assert (result.images, result.objects, result.detections) == (8, 40, len(found))
+    assert (result.i_time_ms, result.i_time_source, result.score) == (None, "none", None)
+
+
+def test_the_competitions_files_bring_their_time_and_so_a_score(
+    known: tuple[GroundTruth, Scored], tmp_path: Path
+) -> None:
+    truth, found = known
+    folder = label_folder(truth, found, "competition", tmp_path / "labels")
+    result = evaluate_files(folder, "competition", ground_truth=coco_json(truth, tmp_path))
+    voc = evaluate(truth, found).voc.ap50
+    assert result.map.voc.ap50 == voc
+    assert voc
+    assert result.i_time_ms == pytest.approx(103.5)
+    assert result.score == pytest.approx(voc * 100 + (1000 - 103.5) * 0.1)
+
+
+def test_the_three_forms_of_truth_agree(known: tuple[GroundTruth, Scored], tmp_path: Path) -> None:
+    truth, found = known
+    folder = label_folder(truth, found, "yolo", tmp_path / "labels")
+    labels = label_folder(truth, None, "truth", tmp_path / "truth")
+    images = str(image_folder(truth, tmp_path / "images"))
+    by_json = evaluate_files(folder, "yolo", ground_truth=coco_json(truth, tmp_path))
+    by_labels = evaluate_files(folder, "yolo", ground_truth=labels, images=images)
+    assert figures(by_labels) == pytest.approx(figures(by_json), abs=1e-6)
+
+
+def test_a_run_that_found_nothing_and_images_without_files(tmp_path: Path) -> None:
+    truth = replace(random_truth(3, images=4, objects=12, classes=3), class_names=NAMES)
+    folder = write_files(tmp_path / "labels", {"0000.txt": ""})
+    result = evaluate_files(folder, "yolo", ground_truth=coco_json(truth, tmp_path))
+    assert (result.images, result.detections, result.map.voc.ap50) == (4, 0, 0.0)
+
+
+def test_images_that_the_json_does_not_list_are_left_out(
+    known: tuple[GroundTruth, Scored], tmp_path: Path
+) -> None:
+    truth, found = known
+    images = image_folder(truth, tmp_path / "images")
+    (images / "unlisted.jpg").write_bytes((images / "0000.jpg").read_bytes())
+    folder = label_folder(truth, found, "yolo", tmp_path / "labels")
+    write_files(folder, {"unlisted.txt": "0 0.5 0.5 0.5 0.5 0.99\n" * 50})
+    path = coco_json(truth, tmp_path)
+    result = evaluate_files(folder, "yolo", ground_truth=path, images=str(images))
+    assert (result.images, result.detections) == (8, len(found))
+    assert figures(result) == figures(evaluate_files(folder, "yolo", ground_truth=path))
+
+
+def test_numbers_and_names_need_somebody_to_say_which_is_which(
+    known: tuple[GroundTruth, Scored], tmp_path: Path
+) -> None:
+    truth, found = known
+    named = label_folder(truth, found, "competition", tmp_path / "named")
+    numbered = label_folder(truth, found, "yolo", tmp_path / "numbered")
+    labels = label_folder(truth, None, "truth", tmp_path / "truth")
+    voc_tool = write_files(tmp_path / "voc", {"0000.txt": "class2 1 1 50 50\n"})
+    images = str(image_folder(truth, tmp_path / "images"))
+    with pytest.raises(
+        ConfigurationError, match="--class-names: is required, since the truth has class numbers"
+    ):
+        evaluate_files(named, "competition", ground_truth=labels, images=images)
+    with pytest.raises(
+        ConfigurationError, match="--class-names: is required, since the truth has class names"
+    ):
+        evaluate_files(numbered, "yolo", ground_truth=voc_tool, images=images)
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(NAMES))
+    by_name = evaluate_files(named, "competition", ground_truth=labels, images=images, class_names=names)
+    assert by_name.map.voc.ap50 == pytest.approx(evaluate(truth, found).voc.ap50, abs=0.02)
+
+
+def test_without_sizes_yolo_labels_ask_for_the_images(
+    known: tuple[GroundTruth, Scored], tmp_path: Path
+) -> None:
+    truth, found = known
+    labels = label_folder(truth, None, "truth", tmp_path / "truth")
+    folder = label_folder(truth, found, "yolo", tmp_path / "labels")
+    with pytest.raises(ConfigurationError, match="--images: is required, since YOLO labels are fractions"):
+        evaluate_files(folder, "yolo", ground_truth=labels)
+
+
+def test_the_image_is_as_large_as_the_detector_saw_it(tmp_path: Path) -> None:
+    """EXIF turns it by a quarter: 40 rows of 20 pixels, not 20 of 40."""
+    from tests.image_files import with_exif_orientation
+
+    _, encoded = cv2.imencode(".jpg", np.zeros((20, 40, 3), np.uint8))
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "a.jpg").write_bytes(with_exif_orientation(encoded.tobytes(), 6))
+    truth = write_files(tmp_path / "truth", {"a.txt": "car 1 1 11 21\n"})
+    found = write_files(tmp_path / "found", {"a.txt": "0 0.25 0.25 0.5 0.5 0.9\n"})
+    names = tmp_path / "names.txt"
+    names.write_text("car")
+    result = evaluate_files(found, "yolo", ground_truth=truth, images=str(images), class_names=names)
+    assert result.map.coco.ap == pytest.approx(1.0)
+
+
+def test_files_of_other_images_and_classes_are_refused(
+    known: tuple[GroundTruth, Scored], tmp_path: Path
+) -> None:
+    truth, _ = known
+    other = write_files(tmp_path / "other", {"z.txt": "class0 0.9 1 1 9 9\n"})
+    voc_tool = write_files(tmp_path / "voc", {"0000.txt": "class0 1 1 9 9\n"})
+    with pytest.raises(FormatError, match="must be of the same images"):
+        evaluate_files(other, "competition", ground_truth=voc_tool)
+    spelt = write_files(tmp_path / "spelt", {"0000.txt": "Class0 0.9 1 1 9 9\n"})
+    with pytest.raises(
+        FormatError, match="the classes must be the truth's, 'class0', 'class1', 'class2', got 'Class0'"
+    ):
+        evaluate_files(spelt, "competition", ground_truth=coco_json(truth, tmp_path))
+
+
+HERE = Path(__file__).parent
+
+BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({}, "RUN or --detections: must be given, one of the two"),
+    ({"run": "r", "detections": HERE}, "RUN or --detections: must be given, one of the two"),
+    ({"run": "r", "label_format": "yolo"}, "--label-format: goes with --detections"),
+    ({"run": "r", "images": "i"}, "--images: goes with --detections"),
+    ({"run": "r", "class_names": HERE}, "--class-names: goes with --detections"),
+    ({"detections": HERE / "no", "label_format": "yolo"}, "--detections: must be a folder"),
+    ({"detections": HERE, "ground_truth": HERE}, "--label-format: is required with --detections"),
+    ({"detections": HERE, "label_format": "yolo"}, "--ground-truth: is required with --detections"),
+    ({"run": "r", "ground_truth": HERE / "no"}, "--ground-truth: must be a file or folder"),
+    ({"run": str(HERE / "no")}, "RUN: must be the folder of a run"),
+    ({"run": str(HERE)}, "holds no run.json"),
+]
+
+
+@pytest.mark.parametrize(("options", "rule"), BAD_OPTIONS)
+def test_wrong_options_are_told(options: dict[str, Any], rule: str) -> None:
+    with pytest.raises(ConfigurationError, match=rule):
+        command(**options)
+
+
+def test_the_command_prints_a_table_or_json(
+    known: tuple[GroundTruth, Scored], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, found = known
+    folder = label_folder(truth, found, "competition", tmp_path / "labels")
+    app = typer.Typer()
+    app.command()(command)
+    path = str(coco_json(truth, tmp_path))
+    arguments = ["--detections", str(folder), "--label-format", "competition", "--ground-truth", path]
+    app(arguments, standalone_mode=False)
+    table = capsys.readouterr().out
+    assert "i_time (ms)     103.50 (time_cost_ms of the files)" in table
+    app([*arguments, "--json", "--evaluator", "pycocotools"], standalone_mode=False)
+    result = Evaluation.model_validate_json(capsys.readouterr().out)
+    assert f"VOC protocol    AP50 {result.map.voc.ap50:.4f}, 3 classes" in table
+
+
+def finished_run(
+    truth: GroundTruth, found: Scored, place: Path, *, device: str = "cpu", ok: bool = True
+) -> Path:
+    """A run of the truth's images in two shards, as the job leaves it; the last image failed."""
+    spec = head_spec(classes=3)
+    store = LocalStore(place)
+    facts = {
+        "image_count": len(truth.image_ids),
+        "device": device,
+        "fingerprint": {"class-names": list(NAMES)},
+        "configuration": {"evaluator": "hotcoco"},
+        "spec": spec.model_dump(mode="json"),
+    }
+    run = begin_run(store, resume=False, facts=facts)
+    results = [_image_result(image, image_id, found) for image, image_id in enumerate(truth.image_ids[:-1])]
+    failed = ImageRef(index=len(results), image_id=truth.image_ids[-1], path="p")
+    results.append(
+        ImageResult(
+            image=failed,
+            size_hw=None,
+            detections=None,
+            failure=ImageFailure(stage="decode", reason="cut short"),
+            times=StageTimes(),
+            started_s=1.0,
+            finished_s=1.1,
+        )
+    )
+    for start, stop in ((0, 5), (5, len(results))):
+        table = shard_result(
+            results[start:stop], class_names=NAMES, batch_size=1, run_started_s=0.0, card="host/0", attempt=1
+        )
+        run.log.add(Shard(start, stop), table, 1)
+    metrics = measure(
+        run.log,
+        spec=spec,
+        device=device,
+        model=model_metrics(spec, name="x.onnx", sha256="0" * 64),
+        ground_truth=None,
+        evaluator="hotcoco",
+        score_protocol="voc",
+        time=TimeSpent(detect_s=1.0, write_s=0.1),
+        accounts={},
+    )
+    store.write("metrics.json", metrics.model_dump_json().encode())
+    if ok:
+        finish_run(run)
+    return place
+
+
+def _image_result(image: int, image_id: str, found: Scored) -> ImageResult:
+    rows = np.flatnonzero(found.image == image)
+    return ImageResult(
+        image=ImageRef(index=image, image_id=image_id, path=image_id),
+        size_hw=SIZE_HW,
+        detections=Detections(
+            xyxy=found.xyxy[rows], confidence=found.confidence[rows], class_id=found.class_id[rows]
+        ),
+        failure=None,
+        times=StageTimes(inference_ms=20.0),
+        started_s=time.time(),
+        finished_s=time.time() + 0.1,
+    )
+
+
+def test_a_run_is_scored_again_and_its_metrics_follow(
+    known: tuple[GroundTruth, Scored], tmp_path: Path
+) -> None:
+    truth, found = known
+    place = finished_run(truth, found, tmp_path / "run", device="sail")
+    result = evaluate_run(str(place), ground_truth=coco_json(truth, tmp_path), score_protocol="coco")
+    seen = np.flatnonzero(found.image != len(truth.image_ids) - 1)
+    expected = evaluate(
+        truth,
+        Scored(
+            image=found.image[seen],
+            class_id=found.class_id[seen],
+            confidence=found.confidence[seen],
+            xyxy=found.xyxy[seen],
+        ),
+    )
+    assert result.map.voc == expected.voc
+    assert result.map.yolo.ap == pytest.approx(expected.yolo.ap, abs=1e-9)
+    assert result.map.coco.ap == pytest.approx(expected.coco.ap, abs=1e-9)
+    assert result.objects == len(truth.xyxy), "objects on the failed image count as missed"
+    assert result.i_time_ms is not None
+    assert result.map.coco.ap50
+    assert result.score == pytest.approx(result.map.coco.ap50 * 100 + (1000 - result.i_time_ms) * 0.1)
+    metrics = Metrics.model_validate_json((place / "metrics.json").read_bytes())
+    assert (metrics.map, metrics.score, metrics.score_protocol) == (result.map, result.score, "coco")
+    again = evaluate_run(str(place), ground_truth=tmp_path / "instances.json", evaluator="pycocotools")
+    assert figures(again) == pytest.approx(figures(result), abs=1e-9)
+    assert again.score_protocol == "coco"
+
+
+def test_a_run_that_cannot_be_scored_is_told_why(known: tuple[GroundTruth, Scored], tmp_path: Path) -> None:
+    truth, found = known
+    path = coco_json(truth, tmp_path)
+    timed = finished_run(truth, found, tmp_path / "timed", device="timed")
+    with pytest.raises(ConfigurationError, match="the timed device's detections are made up"):
+        evaluate_run(str(timed), ground_truth=path)
+    unfinished = finished_run(truth, found, tmp_path / "unfinished", ok=False)
+    with pytest.raises(ConfigurationError, match="must be finished"):
+        evaluate_run(str(unfinished), ground_truth=path)
+    whole = finished_run(truth, found, tmp_path / "whole")
+    with pytest.raises(
+        ConfigurationError, match="--ground-truth: is required, since the run was started without one"
+    ):
+        evaluate_run(str(whole))
+    (whole / "metrics.json").write_text("{}")
+    with pytest.raises(RunError, match=r"metrics.json' is damaged"):
+        evaluate_run(str(whole), ground_truth=path)
+    (whole / "metrics.json").unlink()
+    with pytest.raises(RunError, match=r"metrics.json' is missing"):
+        evaluate_run(str(whole), ground_truth=path)

@@ -1,0 +1,312 @@
+"""COCO JSON, Pascal VOC XML, and which label file belongs to which image."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.formats import (
+    FormatError,
+    find_files,
+    format_coco_results,
+    format_voc,
+    label_stems,
+    match_labels,
+    read_coco,
+    read_voc,
+    safe_relative_path,
+    write_coco,
+)
+
+Document = dict[str, Any]
+
+
+def document() -> Document:
+    return {
+        "images": [
+            {"id": 7, "file_name": "b.jpg", "height": 480, "width": 640},
+            {"id": 3, "file_name": "./day/a.jpg", "height": 100, "width": 50},
+        ],
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}],
+        "annotations": [
+            {"id": 1, "image_id": 3, "category_id": 90, "bbox": [1, 2, 30.5, 40], "area": 600, "iscrowd": 0},
+            {"id": 2, "image_id": 7, "category_id": 1, "bbox": [0, 0, 10, 10], "iscrowd": 1},
+        ],
+    }
+
+
+def saved(tmp_path: Path, content: Document) -> Path:
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_reads_a_coco_json_as_columns(tmp_path: Path) -> None:
+    coco = read_coco(saved(tmp_path, document()))
+    assert coco.image_ids == ("b.jpg", "day/a.jpg")
+    assert coco.size_hw.tolist() == [[480, 640], [100, 50]]
+    assert (coco.category_names, coco.category_ids) == (("person", "toothbrush"), (1, 90))
+    assert coco.box_image.tolist() == [1, 0]
+    assert coco.class_id.tolist() == [1, 0]
+    assert coco.xyxy.tolist() == [[1, 2, 31.5, 42], [0, 0, 10, 10]]
+    assert coco.crowd.tolist() == [False, True]
+    assert coco.area.tolist() == [600, 100]
+
+
+def change(*path: str | int, value: object) -> Callable[[Document], object]:
+    def apply(content: Document) -> None:
+        target: Any = content
+        for key in path[:-1]:
+            target = target[key]
+        target[path[-1]] = value
+
+    return apply
+
+
+BAD_COCO: list[tuple[Callable[[Document], object], str]] = [
+    (lambda content: content.pop("images"), "images must be a list"),
+    (change("categories", value={}), "categories must be a list"),
+    (change("annotations", 1, value=[]), r"annotations\[1\] must be an object"),
+    (change("images", 0, "file_name", value="../b.jpg"), "must be relative and stay inside its folder"),
+    (change("images", 0, "file_name", value="/etc/b.jpg"), "must be relative and stay inside its folder"),
+    (change("images", 0, "file_name", value="a/../../b.jpg"), "must be relative and stay inside its folder"),
+    (change("images", 0, "file_name", value="a\0b.jpg"), "must be relative and stay inside its folder"),
+    (change("images", 0, "file_name", value=""), "must be relative and stay inside its folder"),
+    (change("images", 0, "file_name", value=9), r"images\[0\].file_name must be a text, got 9"),
+    (change("images", 0, "file_name", value="day/a.jpg"), r"images\[1\].file_name must be there once"),
+    (change("images", 1, "id", value=7), r"images\[1\].id must be there once, got 7 again"),
+    (change("images", 1, "id", value="3"), r"images\[1\].id must be a whole number, got '3'"),
+    (change("images", 1, "height", value=0), r"images\[1\] must have a height and a width from 1"),
+    (change("images", 1, "width", value=10**30), r"images\[1\] must have a height and a width from 1"),
+    (change("images", 1, "width", value=50.5), r"images\[1\].width must be a whole number, got 50.5"),
+    (change("categories", 0, "name", value=None), r"categories\[0\].name must be a text, got None"),
+    (change("categories", 0, "id", value=1), r"categories\[1\].id must be there once"),
+    (
+        change("annotations", 0, "image_id", value=4),
+        r"annotations\[0\].image_id must be an id of images, got 4",
+    ),
+    (change("annotations", 0, "image_id", value=[]), r"annotations\[0\].image_id must be an id of images"),
+    (
+        change("annotations", 1, "category_id", value=2),
+        r"annotations\[1\].category_id must be an id of categories",
+    ),
+    (change("annotations", 0, "bbox", value=[1, 2, 3]), r"annotations\[0\].bbox must be four finite numbers"),
+    (
+        change("annotations", 0, "bbox", value=[1, 2, 3, "4"]),
+        r"annotations\[0\].bbox must be four finite numbers",
+    ),
+    (
+        change("annotations", 0, "bbox", value=[1, 2, 3, True]),
+        r"annotations\[0\].bbox must be four finite numbers",
+    ),
+    (change("annotations", 0, "bbox", value=[1, 2, float("nan"), 4]), r"bbox must be four finite numbers"),
+    (change("annotations", 0, "bbox", value=[1, 2, 10**400, 4]), r"bbox must be four finite numbers"),
+    (
+        change("annotations", 0, "bbox", value=[1, 2, -3, 4]),
+        r"annotations\[0\].bbox must not have a negative size",
+    ),
+    (change("annotations", 0, "area", value=-1), r"annotations\[0\].area must be a number from 0, got -1"),
+    (change("annotations", 0, "area", value=float("inf")), r"annotations\[0\].area must be a number from 0"),
+]
+
+
+@pytest.mark.parametrize(("damage", "rule"), BAD_COCO)
+def test_a_bad_coco_entry_is_told(damage: Callable[[Document], object], rule: str, tmp_path: Path) -> None:
+    content = document()
+    damage(content)
+    path = saved(tmp_path, content)
+    with pytest.raises(FormatError, match=rule) as caught:
+        read_coco(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (b'{"images": [\n\n oops', "instances.json:3: the file must be JSON"),
+        (b"[]", "must be an object with images, annotations and categories"),
+        (b'{"images": "\xff"}', "must be UTF-8 JSON"),
+        (b"[" * 200_000, "must be"),
+        (b"", "instances.json:1: the file must be JSON"),
+    ],
+)
+def test_what_is_no_coco_json_is_refused(content: bytes, rule: str, tmp_path: Path) -> None:
+    path = tmp_path / "instances.json"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=rule):
+        read_coco(path)
+
+
+def test_a_pipe_is_no_coco_json(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(FormatError, match="must be a regular file"):
+        read_coco(tmp_path / "pipe.json")
+
+
+def test_a_written_coco_json_reads_back(tmp_path: Path) -> None:
+    before = read_coco(saved(tmp_path, document()))
+    path = tmp_path / "written.json"
+    write_coco(
+        path,
+        image_ids=before.image_ids,
+        size_hw=[(480, 640), (100, 50)],
+        class_names=before.category_names,
+        box_image=before.box_image,
+        class_id=before.class_id,
+        xyxy=before.xyxy,
+        crowd=before.crowd,
+        area=before.area,
+    )
+    after = read_coco(path)
+    assert (after.image_ids, after.category_names) == (before.image_ids, before.category_names)
+    assert after.category_ids == (1, 2)
+    for name in ("size_hw", "box_image", "class_id", "xyxy", "crowd", "area"):
+        assert np.array_equal(getattr(after, name), getattr(before, name)), name
+
+
+def test_results_are_cocos_own_format() -> None:
+    text = format_coco_results(
+        np.array([7, 3]),
+        np.array([90, 1]),
+        np.array([[1, 2, 31.5, 42], [0, 0, 10, 10]], np.float32),
+        np.array([0.5, 0.25], np.float32),
+    )
+    assert json.loads(f"[{text}]") == [
+        {"image_id": 7, "category_id": 90, "bbox": [1, 2, 30.5, 40], "score": 0.5},
+        {"image_id": 3, "category_id": 1, "bbox": [0, 0, 10, 10], "score": 0.25},
+    ]
+    nothing = format_coco_results(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0))
+    assert json.loads(f"[{nothing}]") == []
+
+
+XML = """<?xml version="1.0" encoding="UTF-8"?>
+<annotation>
+  <folder>somewhere</folder><filename>a.jpg</filename>
+  <size><width>640</width><height>480</height><depth>3</depth></size>
+  <object><name>traffic light</name><difficult>1</difficult>
+    <bndbox><xmin>1</xmin><ymin>11.0</ymin><xmax>1</xmax><ymax>20</ymax></bndbox></object>
+</annotation>
+"""
+
+
+def xml_file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "a.xml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_reads_a_pascal_voc_annotation(tmp_path: Path) -> None:
+    image = read_voc(xml_file(tmp_path, XML))
+    assert (image.file_name, image.size_hw, image.names) == ("a.jpg", (480, 640), ("traffic light",))
+    assert image.xyxy.tolist() == [[0, 10, 1, 20]]  # the first pixel alone is the edges 0 and 1
+
+
+def test_a_written_annotation_reads_back(tmp_path: Path) -> None:
+    boxes = np.array([[0, 10, 1, 20], [3.4, 3.5, 9.6, 9.4], [5.2, 5.2, 5.3, 5.3]])
+    text = format_voc(file_name="<a> & b.jpg", size_hw=(480, 640), names=["car", "a & b", "bike"], xyxy=boxes)
+    image = read_voc(xml_file(tmp_path, text))
+    assert (image.file_name, image.size_hw, image.names) == (
+        "<a> & b.jpg",
+        (480, 640),
+        ("car", "a & b", "bike"),
+    )
+    assert image.xyxy.tolist() == [[0, 10, 1, 20], [3, 4, 10, 9], [5, 5, 6, 6]]
+
+
+BILLION = '<!DOCTYPE lolz [<!ENTITY lol "lol"><!ENTITY lol2 "&lol;&lol;">]>'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        ("<annotation>", BILLION + "<annotation>", "must not declare a document type or entities"),
+        ("</annotation>", "", r"a.xml:\d+: the file must be XML"),
+        ("<annotation>", "<html/>", "the file must be XML"),
+        ("annotation>", "html>", "the root element must be annotation, got 'html'"),
+        ("<width>640</width>", "", r"size.width must be a finite number, got ''"),
+        ("640", "0", "size.width must be a whole number of pixels, 1 or more, got 0"),
+        ("640", "640.5", "size.width must be a whole number of pixels"),
+        ("size>", "extent>", "annotation must have a size"),
+        ("bndbox>", "polygon>", r"object\[0\] must have a bndbox"),
+        ("<xmax>1<", "<xmax>0<", r"object\[0\].bndbox must have xmin ≤ xmax"),
+        ("11.0", "nan", r"object\[0\].bndbox.ymin must be a finite number, got 'nan'"),
+        ("11.0", "1_1", r"object\[0\].bndbox.ymin must be a finite number, got '1_1'"),
+        ("traffic light", " ", r"object\[0\].name must not be empty"),
+        ("a.jpg", "../a.jpg", "must be relative and stay inside its folder"),
+    ],
+)
+def test_a_bad_annotation_is_told(old: str, new: str, rule: str, tmp_path: Path) -> None:
+    assert old in XML
+    path = xml_file(tmp_path, XML.replace(old, new))
+    with pytest.raises(FormatError, match=rule) as caught:
+        read_voc(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("image_ids", "stems"),
+    [
+        (["a.jpg", "b.jpg"], ["a", "b"]),
+        (["x/a.jpg", "y/a.jpg"], ["x/a", "y/a"]),
+        (["a.jpg", "a.png", "b.jpg"], ["a.jpg", "a.png", "b"]),
+        (["a.jpg", "a.png", "a.jpg.png"], ["a.jpg", "a.png", "a.jpg.png"]),
+        (["a.jpg", "a.png", "a.jpg.png", "a.jpg.png.png"], ["a.jpg", "a.png", "a.jpg.png", "a.jpg.png.png"]),
+        (["a", "a.jpg"], ["a", "a.jpg"]),
+        (["v1.2/a.b.jpg", "v1.2/c"], ["v1.2/a.b", "v1.2/c"]),
+        ([], []),
+    ],
+)
+def test_no_two_images_share_a_label_file(image_ids: list[str], stems: list[str]) -> None:
+    assert label_stems(image_ids) == stems
+    assert len(set(stems)) == len(stems)
+
+
+def test_an_image_named_twice_is_refused() -> None:
+    with pytest.raises(FormatError, match=r"every image must be named once, got 'a\.jpg' twice"):
+        label_stems(["a.jpg", "b.jpg", "a.jpg"])
+
+
+def test_label_files_are_found_by_either_name() -> None:
+    images = ["a.jpg", "x/b.jpg", "c.jpg"]
+    assert match_labels(images, {"a", "x/b", "other"}, place="p") == {"a.jpg": "a", "x/b.jpg": "x/b"}
+    assert match_labels(images, {"a.jpg", "a"}, place="p") == {"a.jpg": "a.jpg"}
+    assert match_labels(["a", "a.jpg"], {"a"}, place="p") == {"a": "a"}
+    assert match_labels(["a.jpg", "a.jpg.png"], {"a", "a.jpg"}, place="p") == {
+        "a.jpg": "a",
+        "a.jpg.png": "a.jpg",
+    }
+
+
+def test_a_label_file_for_two_images_is_refused() -> None:
+    assert match_labels(["a.jpg", "a.png"], {"a.jpg", "a.png"}, place="p") == {
+        "a.jpg": "a.jpg",
+        "a.png": "a.png",
+    }
+    with pytest.raises(FormatError, match=r"p: 'a.txt' could belong to 'a.jpg' or to another image"):
+        match_labels(["a.jpg", "a.png"], {"a"}, place="p")
+
+
+def test_finds_label_files_below_a_folder(tmp_path: Path) -> None:
+    for name in ("b.txt", "x/a.txt", "x/y/a.jpg.txt", "readme.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(find_files(tmp_path, ".txt")) == ["b", "x/a", "x/y/a.jpg"]
+    with pytest.raises(FormatError, match="the folder of labels must be there"):
+        find_files(tmp_path / "nowhere", ".txt")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/..", "../a", "/a", "a\nb", "a\0"])
+def test_paths_that_lead_elsewhere_are_refused(name: str) -> None:
+    with pytest.raises(FormatError, match="must be relative and stay inside its folder"):
+        safe_relative_path(name, place="somewhere")
+
+
+def test_paths_get_one_plain_form() -> None:
+    assert safe_relative_path("./a//b.jpg", place="") == "a/b.jpg"
+    assert safe_relative_path("a..b/..c.jpg", place="") == "a..b/..c.jpg"
