@@ -17,9 +17,13 @@ KEPT_PX = 4.5
 
 
 def vary(scene: StoredScene, side_px: int, random: np.random.Generator) -> StoredScene:
-    """Place the scene at random on a square of `side_px`, boxes in its pixels."""
+    """Cut or place the scene at random on a square of `side_px`, boxes in its pixels.
+
+    The scale does not follow the square's side: a smaller square is a cheaper piece of a scene whose objects are as
+    large as the detector will meet them, not a scene of smaller objects.
+    """
     height, width = scene.bgr.shape[:2]
-    scale = side_px / SIDE_PX * float(np.exp(random.uniform(np.log(0.8), np.log(1.5))))
+    scale = float(np.exp(random.uniform(np.log(0.7), np.log(1.4))))
     slack_x, slack_y = side_px - width * scale, side_px - height * scale
     shift_x, shift_y = random.uniform(0, 1, 2) * (slack_x, slack_y)
     mirror = bool(random.integers(2))
@@ -35,7 +39,8 @@ def vary(scene: StoredScene, side_px: int, random: np.random.Generator) -> Store
     boxes[:, 2::2] = boxes[:, 2::2] * scale + shift_y
     if mirror:
         boxes[:, [1, 3]] = boxes[:, [3, 1]]
-    return StoredScene(bgr=cv2.LUT(bgr, _curves(random)), boxes=_inside(boxes, side_px))
+    coloured = cv2.LUT(bgr, _curves(random)).astype(np.uint8, copy=False)
+    return StoredScene(bgr=coloured, boxes=_inside(boxes, side_px))
 
 
 def _curves(random: np.random.Generator) -> NDArray[np.uint8]:

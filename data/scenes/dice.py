@@ -23,7 +23,9 @@ class Dice:
 
     def units(self, count: int) -> NDArray[np.float64]:
         """(count,) numbers in [0, 1)."""
-        return (self._bits.random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        words: NDArray[np.uint64] = self._bits.random_raw(count)
+        numbers: NDArray[np.float64] = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return numbers
 
     def between(self, low: float, high: float) -> float:
         """A number in [low, high)."""

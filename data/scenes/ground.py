@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from data.scenes.camera import Camera
 from data.scenes.dice import Dice
 from data.scenes.layout import GRASS, KERB, PAINT, PAVEMENT, ROAD, Plan, Weather
-from data.scenes.sketch import Bgr, Image
+from data.scenes.sketch import Bgr, Image, as_image
 
 SKIES: dict[Weather, tuple[Bgr, Bgr]] = {
     "clear": ((210, 150, 90), (235, 215, 190)),
@@ -37,8 +37,7 @@ def haze_share(depth_m: float, fog_m: float) -> float:
 def smooth_noise(dice: Dice, size_hw: tuple[int, int], cells_hw: tuple[int, int]) -> Image:
     """(H, W) noise that varies over H / cells pixels."""
     coarse = dice.bytes(*cells_hw)
-    noise: Image = cv2.resize(coarse, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR_EXACT)
-    return noise
+    return as_image(cv2.resize(coarse, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR_EXACT))
 
 
 def paint_background(plan: Plan, dice: Dice) -> Image:
@@ -63,7 +62,8 @@ def _sky(plan: Plan, dice: Dice, rows: int) -> Image:
         smooth_noise(dice, (rows, width), (14, 18)) >> 1
     )
     cover = np.clip(clouds - 170, 0, 120)[:, :, None]
-    return ((sky * (256 - cover) + 236 * cover) >> 8).astype(np.uint8)
+    clouded: Image = ((sky * (256 - cover) + 236 * cover) >> 8).astype(np.uint8)
+    return clouded
 
 
 def _materials(plan: Plan, dice: Dice) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
@@ -129,11 +129,13 @@ def _joints(
     """Darkening of the gaps between paving slabs."""
     size = np.float32(plan.layout.paving_m)
     gap = ((x + 400) % size < 0.04) | ((z + 400) % size < 0.04)
-    return ((gap & (surface == PAVEMENT)) * (nearness * 34)).astype(np.int16)
+    darker: NDArray[np.int16] = ((gap & (surface == PAVEMENT)) * (nearness * 34)).astype(np.int16)
+    return darker
 
 
 def _hazed(colours: NDArray[np.int16], plan: Plan, depth: NDArray[np.float32]) -> Image:
     away = depth / np.float32(plan.fog_m)
     share = (np.minimum(0.85, away / (1 + away)) * 256).astype(np.int32)[:, None, None]
     haze = np.array(haze_colour(plan.weather), np.int32)
-    return ((colours * (256 - share) + haze * share) >> 8).astype(np.uint8)
+    hazed: Image = ((colours * (256 - share) + haze * share) >> 8).astype(np.uint8)
+    return hazed

@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.camera import Camera, Points, direction
+from data.scenes.camera import Camera, direction
 from data.scenes.dice import Dice
 from data.scenes.model import Light
 
+Positions = NDArray[np.float32] | NDArray[np.float64]
 Kind = Literal["avenue", "crossing", "plaza", "car park"]
 Weather = Literal["clear", "overcast", "fog", "rain", "snow", "dusk", "night"]
 
@@ -40,18 +41,18 @@ class Layout:
             return left - self.walls_m < x - 0.5 and x + 0.5 < right + self.walls_m
         return z + 0.5 < (right + self.walls_m if self.kind == "crossing" else self.far_m)
 
-    def surface(self, x: Points, z: Points) -> NDArray[np.uint8]:
+    def surface(self, x: Positions, z: Positions) -> NDArray[np.uint8]:
         """What covers the ground at each position."""
         if self.kind == "plaza":
             lawn = ((x + 400.0) % 31.0 < 9.0) & ((z + 400.0) % 37.0 < 11.0)
-            return np.where(lawn, np.uint8(GRASS), np.uint8(PAVEMENT))
+            return _either(lawn, GRASS, PAVEMENT)
         if self.kind == "car park":
             lines = ((x + 400.0) % 2.7 < 0.12) & ((z + 400.0) % 15.0 < 9.6)
-            return np.where(lines, np.uint8(PAINT), np.uint8(ROAD))
+            return _either(lines, PAINT, ROAD)
         across, along = (x, z) if self.kind == "avenue" else (z, x)
         return self._street(across, along)
 
-    def _street(self, across: Points, along: Points) -> NDArray[np.uint8]:
+    def _street(self, across: Positions, along: Positions) -> NDArray[np.uint8]:
         left, right = self.road
         middle = (left + right) / 2
         inside = (across > left) & (across < right)
@@ -59,8 +60,14 @@ class Layout:
         dashes = (np.abs(across - middle) < 0.09) & ((along + 400.0) % 6.0 < 3.0)
         stripes = (np.abs(along - self.zebra_m) < 1.8) & ((across + 400.0) % 1.1 < 0.55)
         lawn = (across < left - self.walls_m * 0.8) | (across > right + self.walls_m * 0.8)
-        kinds = np.where(beside, np.uint8(KERB), np.where(lawn, np.uint8(GRASS), np.uint8(PAVEMENT)))
-        return np.where(inside, np.where(dashes | stripes, np.uint8(PAINT), np.uint8(ROAD)), kinds)
+        outside = np.where(beside, np.uint8(KERB), _either(lawn, GRASS, PAVEMENT))
+        kinds: NDArray[np.uint8] = np.where(inside, _either(dashes | stripes, PAINT, ROAD), outside)
+        return kinds
+
+
+def _either(where: NDArray[np.bool_], yes: int, no: int) -> NDArray[np.uint8]:
+    kinds: NDArray[np.uint8] = np.where(where, np.uint8(yes), np.uint8(no))
+    return kinds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

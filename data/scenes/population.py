@@ -60,7 +60,8 @@ def populate(plan: Plan, dice: Dice) -> list[Thing]:
     props = dice.whole(1, 9)
     cars = dice.between(0.1, 0.7)
     people = cars + (1.0 - cars) * dice.between(0.4, 0.8)
-    ground, things = _Ground(), []
+    ground = _Ground()
+    things: list[Thing] = []
     for number, (x, z, depth) in enumerate(spots):
         if len(things) >= wanted + props:
             break

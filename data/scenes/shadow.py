@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from data.scenes.camera import Points
 from data.scenes.layout import Plan
 from data.scenes.model import NEAREST_M, Model
 from data.scenes.population import Thing
-from data.scenes.sketch import SUBPIXEL_BITS, Image
+from data.scenes.sketch import SUBPIXEL_BITS, Image, as_image
 
 
 def cast_shadows(image: Image, things: list[Thing], plan: Plan) -> None:
@@ -22,12 +23,12 @@ def cast_shadows(image: Image, things: list[Thing], plan: Plan) -> None:
             if outline is not None:
                 cv2.fillConvexPoly(mask, outline, depth, cv2.LINE_AA, SUBPIXEL_BITS)
     if not plan.light.casts_shadows:
-        mask = cv2.blur(mask, (5, 3))
+        mask = as_image(cv2.blur(mask, (5, 3)))
     light = (255 - mask.astype(np.int32))[:, :, None]
     image[:] = (image * light // 255).astype(np.uint8)
 
 
-def _outline(thing: Thing, model: Model, plan: Plan) -> np.ndarray | None:
+def _outline(thing: Thing, model: Model, plan: Plan) -> NDArray[np.int32] | None:
     """The shadow's outline in fixed-point pixels; None when it reaches behind the camera."""
     flat = np.zeros((len(model.footprint), 3), np.float64)
     flat[:, :2] = model.footprint
@@ -38,12 +39,12 @@ def _outline(thing: Thing, model: Model, plan: Plan) -> np.ndarray | None:
     if depth.min() < NEAREST_M or np.abs(pixels).max() > 1 << 14:
         return None
     fixed = np.floor(pixels * (1 << SUBPIXEL_BITS)).astype(np.int32)
-    hull: np.ndarray = cv2.convexHull(fixed)
-    return hull
+    return cv2.convexHull(fixed).astype(np.int32, copy=False)
 
 
 def _thrown(ground: Points, height_m: float, plan: Plan) -> Points:
     """Where the footprint's upper end throws its shadow."""
     sun_x, sun_y, sun_z = plan.light.sun
     reach = 0.85 * height_m / max(sun_y, 0.2)
-    return ground - np.array((sun_x * reach, 0.0, sun_z * reach))
+    thrown: Points = ground - np.array((sun_x * reach, 0.0, sun_z * reach))
+    return thrown

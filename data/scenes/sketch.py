@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,6 +41,11 @@ class Shape:
     colour: Bgr
     width_px: float = 0.0
     coverage: int = 255
+
+
+def as_image(array: NDArray[Any]) -> Image:
+    """What OpenCV made of bytes, which its annotations call an array of any number."""
+    return array.astype(np.uint8, copy=False)
 
 
 def _scaled(shapes: list[Shape], factor: int, left: int, top: int) -> list[NDArray[np.int32]]:
@@ -89,7 +95,7 @@ class Sketch:
             _draw(enlarged, shape, points, factor)
         # A whole factor and a power of two: OpenCV's area mean is then exact.
         shrunk = cv2.resize(enlarged, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
-        return Sprite(pixels=shrunk, left=left, top=top)
+        return Sprite(pixels=as_image(shrunk), left=left, top=top)
 
     def paint(self, image: Image) -> None:
         """Draw straight onto an image, for the background, whose coverage nobody asks for."""
@@ -112,4 +118,6 @@ def _draw(target: Image, shape: Shape, points: NDArray[np.int32], factor: int) -
         cv2.circle(target, centre, radius, colour, cv2.FILLED, cv2.LINE_8, SUBPIXEL_BITS)
     else:
         thickness = max(1, int(shape.width_px * factor + 0.5))
-        cv2.polylines(target, [points], 0, colour, thickness, cv2.LINE_8, SUBPIXEL_BITS)
+        cv2.polylines(
+            target, [points], isClosed=False, color=colour, thickness=thickness, shift=SUBPIXEL_BITS
+        )

@@ -7,7 +7,7 @@ import numpy as np
 
 from data.scenes.dice import Dice
 from data.scenes.layout import Plan
-from data.scenes.sketch import Image
+from data.scenes.sketch import Image, as_image
 
 
 def apply_weather(image: Image, plan: Plan, dice: Dice) -> Image:
@@ -16,11 +16,11 @@ def apply_weather(image: Image, plan: Plan, dice: Dice) -> Image:
         image = _rain(image, dice)
     elif plan.weather == "snow":
         image = _snowfall(image, dice)
-    image = cv2.LUT(image, _tone(plan, dice))
+    image = as_image(cv2.LUT(image, _tone(plan, dice)))
     blur = dice.pick((0, 0, 0, 3, 3, 5)) if max(image.shape) > 480 else dice.pick((0, 0, 0, 0, 3, 3))
     if blur:
         # Binomial kernels, whose fixed-point form is exact.
-        image = cv2.GaussianBlur(image, (blur, blur), 0)
+        image = as_image(cv2.GaussianBlur(image, (blur, blur), 0))
     return _noise(
         image, dice, strength=dice.whole(8, 20) if plan.weather in ("dusk", "night") else dice.whole(0, 14)
     )
@@ -50,7 +50,7 @@ def _rain(image: Image, dice: Dice) -> Image:
         x, y = dice.whole(0, width - 1), dice.whole(-10, height - 1)
         length = dice.whole(height // 30, height // 12)
         cv2.line(layer, (x, y), (x + int(slant * length), y + length), (46, 44, 42), 1, cv2.LINE_AA)
-    return cv2.add(image, layer)
+    return as_image(cv2.add(image, layer))
 
 
 def _snowfall(image: Image, dice: Dice) -> Image:
@@ -59,7 +59,7 @@ def _snowfall(image: Image, dice: Dice) -> Image:
     for _ in range(dice.whole(60, 260)):
         centre = (dice.whole(0, width * 16), dice.whole(0, height * 16))
         cv2.circle(layer, centre, dice.whole(8, 28), (110, 108, 106), cv2.FILLED, cv2.LINE_AA, 4)
-    return cv2.add(image, layer)
+    return as_image(cv2.add(image, layer))
 
 
 def _noise(image: Image, dice: Dice, strength: int) -> Image:
