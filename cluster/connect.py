@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray.exceptions import RaySystemError
 
-from bmodel.errors import ConfigurationError
+from bmodel.errors import ConfigurationError, RaysailError
 
 PACKAGES = ("bmodel", "data", "models", "tpu_worker", "cluster", "jobs")
+CONNECT_TIMEOUT_S = 10.0
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -32,18 +35,24 @@ def connected(address: str | None, *, local_resources: dict[str, float]) -> Iter
     `local_resources`. Raises ConfigurationError when the cluster cannot be joined.
     """
     try:
+        _connect(address, local_resources)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str | None, local_resources: dict[str, float]) -> None:
+    try:
         if address:
             _join(address)
         else:
             _start_local(local_resources)
     except (ConnectionError, RaySystemError, RuntimeError, ValueError) as error:
+        if isinstance(error, RaysailError):
+            raise
         reason = " ".join(str(error).split())
         where = f"the Ray cluster at '{address}'" if address else "a local Ray cluster"
         raise ConfigurationError(f"--address: cannot use {where}: {reason}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _start_local(resources: dict[str, float]) -> None:
@@ -52,7 +61,10 @@ def _start_local(resources: dict[str, float]) -> None:
     Ray turns token authentication on for a new local cluster unless RAY_AUTH_MODE says otherwise. The token lives
     in this process's environment and its children's, never on disk.
     """
+    os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # Nobody who runs a detection has agreed to have it counted elsewhere.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
         address="local",
         resources=resources,
@@ -62,8 +74,22 @@ def _start_local(resources: dict[str, float]) -> None:
 
 
 def _join(address: str) -> None:
+    _check_that_something_answers(address)
+    # Ray uses a token for a cluster it found by itself, but not for one that is named, unless told to.
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     in_a_job = bool(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"))
     ray.init(address=address, runtime_env=None if in_a_job else code_for_workers(), **_quiet())
+
+
+def _check_that_something_answers(address: str) -> None:
+    """Ray itself tries for many minutes to reach a head that is not there."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():  # "auto", or a form that Ray will judge
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise ConnectionError(f"nothing answers there ({error.strerror or error})") from None
 
 
 def _quiet() -> dict[str, Any]:

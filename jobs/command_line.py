@@ -25,7 +25,7 @@ class Command:
     target: str
     summary: str
 
-    def load(self) -> Any:  # noqa: ANN401 - a function or a Typer
+    def load(self) -> Any:
         """Import what the command runs."""
         module, _, attribute = self.target.partition(":")
         return getattr(import_module(module), attribute)
@@ -37,18 +37,11 @@ COMMANDS = (
         "jobs.detect:command",
         "Detect objects on a set of images; commit boxes, labels, mAP, score.",
     ),
-    Command(
-        "evaluate",
-        "jobs.evaluate:command",
-        "Score a finished run again, or a folder of label files.",
-    ),
-    Command(
-        "labels", "jobs.labels:command", "Write a run's label files again, in any of their formats."
-    ),
+    Command("evaluate", "jobs.evaluate:command", "Score a finished run again, or a folder of label files."),
+    Command("labels", "jobs.labels:command", "Write a run's label files again, in any of their formats."),
     Command("inspect", "jobs.inspect:command", "Show what a BModel or ONNX file holds."),
-    Command(
-        "import-weights", "jobs.import_weights:import_weights_command", "Make ONNX of a published checkpoint."
-    ),
+    Command("import-weights", "jobs.import_weights:command", "Make ONNX of a published checkpoint."),
+    Command("node", "jobs.node:command", "Start or stop this host's part of a cluster."),
 )
 
 
@@ -67,7 +60,7 @@ def run_alone(command: Callable[..., None], *, prog_name: str) -> None:
         single(prog_name=prog_name)
 
 
-def _typer(**options: Any) -> typer.Typer:  # noqa: ANN401 - typer's own options
+def _typer(**options: Any) -> typer.Typer:
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **options)
 
 
