@@ -1,12 +1,4 @@
-"""Compiles an ONNX file for one input shape into a folder: BModel, schedule, logs, and a record of how it was made.
-
-<name>/<name>.bmodel       what the card runs
-<name>/schedule.dat        what latency.py reads; operations.json names its layers
-<name>/latency.json        what it says
-<name>/calibration.table   INT8: every layer's range; layers.table: mixed precision, the layers kept in FP32
-<name>/build.json          the record
-<name>/logs/               the tools' output
-"""
+"""Compiles an ONNX file for one input shape into a build's folder (build.py says what is in it)."""
 
 from __future__ import annotations
 
@@ -16,25 +8,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
+from bmodel.build import (
+    OPERATIONS,
+    RECORD,
+    SCHEDULE,
+    Build,
+    BuildRecord,
+    latency_path,
+)
 from bmodel.build_folder import Staging, building
 from bmodel.compiler_tools import CALIBRATION_TABLE, LAYER_TABLE, CalibrationMethod, CompilerTools, Report
 from bmodel.container import read_container
-from bmodel.errors import ModelFileError, ToolError
-from bmodel.latency import LatencyReport, analyse
+from bmodel.errors import ToolError
+from bmodel.free_space import lack_of_space
+from bmodel.latency import analyse
 from bmodel.layer_names import read_layer_names
 from bmodel.layer_ranking import RankedLayer, layer_table, read_ranking
 from bmodel.model_file import CHIP
 from bmodel.schedule import read_schedule
-from bmodel.sidecar import Frozen, Normalisation, Precision, file_sha256
+from bmodel.sidecar import Normalisation, Precision, file_sha256
 from bmodel.toolchain import find_toolchain
-from bmodel.toolchain_install import check_free_space
 
-SCHEDULE: Final = "schedule.dat"
-OPERATIONS: Final = "operations.json"
-LATENCY_SUFFIX: Final = ".latency.json"
-RECORD: Final = "build.json"
 # Weights are written some five times on the way, FP32 and packed.
 FREE_BYTES_A_WEIGHT_BYTE: Final = 8
 FREE_BYTES_AT_LEAST: Final = 200_000_000
@@ -79,53 +73,19 @@ class CompileRequest:
             )
 
 
-class BuildRecord(Frozen):
-    """How a build was made, and from what."""
-
-    name: str
-    source_name: str
-    source_sha256: str
-    input_shape: tuple[int, int, int, int]
-    precision: Precision
-    normalisation: Normalisation
-    calibration: str
-    fp32_layers: tuple[str, ...]
-    quantised_io: bool
-    bmodel_sha256: str
-    tpu_mlir: str
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Build:
-    """A finished build's folder."""
-
-    folder: Path
-    record: BuildRecord
-
-    @property
-    def bmodel(self) -> Path:
-        """The compiled network."""
-        return self.folder / f"{self.record.name}.bmodel"
-
-    @property
-    def calibration_table(self) -> Path:
-        """Every layer's range; only after INT8 or mixed precision."""
-        return self.folder / CALIBRATION_TABLE
-
-    def latency(self) -> LatencyReport:
-        """Read what the schedule says."""
-        return read_latency(latency_path(self.bmodel))
-
-
 def compile_network(request: CompileRequest, *, folder: Path, report: Report) -> Build:
     """Compile into `folder`/<name>, in place of an older build; raises ToolError with the cause.
 
     A failed build leaves `folder`/<name>.failed with the tools' logs, and an older build as it was.
     """
     toolchain = find_toolchain()
-    folder.mkdir(parents=True, exist_ok=True)
-    check_free_space(folder, max(FREE_BYTES_AT_LEAST, FREE_BYTES_A_WEIGHT_BYTE * request.onnx.stat().st_size))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ToolError(f"cannot build in '{folder}': {error.strerror}") from error
+    needed = max(FREE_BYTES_AT_LEAST, FREE_BYTES_A_WEIGHT_BYTE * request.onnx.stat().st_size)
+    if lack := lack_of_space(folder, needed):
+        raise ToolError(lack)
     started = time.monotonic()
     target = folder / request.name
     with building(target) as staging:
@@ -153,37 +113,6 @@ def rank_layers(
         tools = CompilerTools(toolchain=toolchain, staging=staging, report=report)
         tools.transform(request.onnx, request.input_shape, request.normalisation)
         return read_ranking(tools.search_layers(images, count))
-
-
-def read_build(folder: Path) -> Build:
-    """Read a build's record; raises ModelFileError when the folder is no whole build."""
-    try:
-        record = BuildRecord.model_validate_json((folder / RECORD).read_bytes())
-    except OSError as error:
-        raise ModelFileError(f"'{folder}' is not a build: it has no {RECORD} ({error.strerror})") from error
-    except ValidationError as error:
-        raise ModelFileError(
-            f"the record '{folder / RECORD}' is damaged: {error.errors()[0]['msg']}"
-        ) from error
-    build = Build(folder=folder, record=record)
-    if not build.bmodel.is_file() or file_sha256(build.bmodel) != record.bmodel_sha256:
-        raise ModelFileError(f"'{build.bmodel}' is missing or not what was built")
-    return build
-
-
-def latency_path(bmodel: Path) -> Path:
-    """Where the latency report of a BModel lies: `x.bmodel` → `x.bmodel.latency.json`."""
-    return bmodel.with_name(bmodel.name + LATENCY_SUFFIX)
-
-
-def read_latency(path: Path) -> LatencyReport:
-    """Read a build's latency report; raises ModelFileError naming the file."""
-    try:
-        return LatencyReport.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ModelFileError(f"cannot read the latency report '{path}': {error.strerror}") from error
-    except ValidationError as error:
-        raise ModelFileError(f"the latency report '{path}' is damaged: {error.errors()[0]['msg']}") from error
 
 
 def describe_calibration(calibration: Calibration | Path | None) -> str:

@@ -20,6 +20,7 @@ from typing import Final
 
 from bmodel import torch_stand_in
 from bmodel.errors import LibraryError
+from bmodel.free_space import lack_of_space
 from bmodel.libraries import (
     TPU_MLIR_VERSION,
     WHEEL_SHA256,
@@ -65,7 +66,8 @@ def install_toolchain(*, python: Path | None, report: Report) -> Toolchain:
 def _install(python: Path, report: Report) -> Toolchain:
     target = toolchain_folder()
     _remove_unusable(target)
-    check_free_space(target.parent, NEEDED_BYTES)
+    if lack := lack_of_space(target.parent, NEEDED_BYTES):
+        raise LibraryError(f"{lack}; make room, or name another folder in RAYSAIL_CACHE")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".installing-") as scratch:
         staged = Path(scratch) / "toolchain"
         _make_environment(python, staged, report)
@@ -166,16 +168,6 @@ def _remove_unusable(target: Path) -> None:
     for leftover in (target, *target.parent.glob(".installing-*")):
         if leftover.exists():
             shutil.rmtree(leftover)
-
-
-def check_free_space(folder: Path, needed_bytes: int) -> None:
-    """Raise LibraryError unless the disk that holds `folder` has that much room."""
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes:
-        raise LibraryError(
-            f"the disk is too full: '{folder}' needs {needed_bytes / 1e9:.1f} GB free, it has {free / 1e9:.1f} GB; "
-            "make room, or name another folder in RAYSAIL_CACHE"
-        )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from bmodel.anchors import Anchors
-from bmodel.compile import Build, latency_path
+from bmodel.build import Build, latency_path
 from bmodel.container import read_container
 from bmodel.infer_spec import infer_from_container
 from bmodel.model_file import CHIP

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from bmodel.compile import OPERATIONS, SCHEDULE, latency_path, read_build, read_latency
+from bmodel.build import OPERATIONS, SCHEDULE, latency_path, read_build, read_latency
 from bmodel.errors import ConfigurationError, ModelFileError
 from bmodel.latency import LatencyReport, analyse
 from bmodel.layer_names import read_layer_names

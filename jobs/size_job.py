@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bmodel.compile import Build, Calibration, CompileRequest, compile_network, rank_layers
+from bmodel.build import Build
+from bmodel.compile import Calibration, CompileRequest, compile_network, rank_layers
 from bmodel.errors import ConfigurationError, ToolError
 from bmodel.sidecar import ModelSpec, Normalisation, write_sidecar
 from jobs.build_sidecar import copy_with_sidecar, describe_build, with_verification
