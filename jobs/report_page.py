@@ -1,0 +1,115 @@
+"""A run's files → all that its page says, as values; the template adds no figure of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bmodel.sidecar import ModelSpec
+from jobs.metrics import CardMetrics, Metrics
+from jobs.report_accuracy import AccuracySection, accuracy_section
+from jobs.report_charts import Chart
+from jobs.report_format import (
+    count,
+    fraction,
+    plural,
+)
+from jobs.report_gallery import Gallery
+from jobs.report_health import health_charts
+from jobs.report_latency import LatencySection, SchedulePicture, latency_section, schedule_picture
+from jobs.report_pictures import Picture, pictures
+from jobs.report_rows import FailedImage, ImageColumns, read_image_columns
+from jobs.report_run import gallery_of_run, judged_run, run_name
+from jobs.report_summary import KeyFigure, Settings, host_note, key_figures, no_health, settings, standfirst
+from jobs.report_timeline import Timeline, draw_throughput, draw_timeline
+from jobs.report_truth import Judged
+from jobs.run_folder import RunFolder
+
+SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """The report of one run; a section without data is None or empty, and says why where it has a text for that."""
+
+    title: str
+    standfirst: str
+    figures: tuple[KeyFigure, ...]
+    accuracy: AccuracySection | None
+    no_accuracy: str
+    latency: LatencySection | None
+    cpu_note: str
+    schedule: SchedulePicture | None
+    timeline: Timeline | None
+    throughput: Chart | None
+    cards: tuple[CardMetrics, ...]
+    health: tuple[Chart, ...]
+    no_health: str
+    failed: tuple[FailedImage, ...]
+    failed_told: str
+    gallery_note: str
+    worst: tuple[Picture, ...]
+    typical: tuple[Picture, ...]
+    typical_title: str
+    settings: tuple[Settings, ...]
+
+
+def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
+    """Gather everything; what cannot be had (the truth or the images have moved) is said, and no error."""
+    spec = ModelSpec.model_validate(run.facts["spec"])
+    images = read_image_columns(run.log.tables("images"))
+    judged, no_truth = judged_run(run, metrics, spec)
+    gallery = gallery_of_run(run, metrics, judged, spec.class_names)
+    worst = pictures(run, gallery.worst(SHOWN)) if gallery is not None and judged is not None else ()
+    typical = _typical(run, gallery, is_judged=judged is not None)
+    timeline = draw_timeline(images)
+    return Page(
+        title=run_name(run),
+        standfirst=standfirst(run, metrics),
+        figures=key_figures(metrics),
+        accuracy=None
+        if metrics.map is None
+        else accuracy_section(metrics.map, metrics.score_protocol, judged, spec.class_names),
+        no_accuracy=no_truth,
+        latency=latency_section(metrics.latency, images.went_through()),
+        cpu_note=host_note(metrics),
+        schedule=schedule_picture(spec, metrics.latency),
+        timeline=timeline,
+        throughput=None
+        if timeline is None
+        else draw_throughput(images, timeline.axis, metrics.throughput.images_per_s),
+        cards=metrics.cards,
+        health=health_charts(run),
+        no_health=no_health(metrics),
+        failed=images.failed,
+        failed_told=_failed_told(images, metrics),
+        gallery_note=_gallery_note(gallery, judged, no_truth),
+        worst=worst,
+        typical=typical,
+        typical_title=f"{len(typical)} typical images"
+        + ("" if judged is None else ": as many are worse as are better"),
+        settings=settings(run, metrics),
+    )
+
+
+def _typical(run: RunFolder, gallery: Gallery | None, *, is_judged: bool) -> tuple[Picture, ...]:
+    if gallery is None:
+        return ()
+    return pictures(run, gallery.typical(SHOWN) if is_judged else gallery.spread(SHOWN))
+
+
+def _gallery_note(gallery: Gallery | None, judged: Judged | None, no_truth: str) -> str:
+    if gallery is None:
+        return no_truth
+    least = f"Boxes are drawn from confidence {fraction(gallery.confidence, 2)}"
+    if judged is None:
+        return f"{no_truth} {least}."
+    return (
+        f"{least}, where mean F1 is highest. A detection is right when it overlaps an object of its class by IoU 0.5 "
+        "or more and no surer one does. Truth is on the left (or above), detections are on the right (or below)."
+    )
+
+
+def _failed_told(images: ImageColumns, metrics: Metrics) -> str:
+    stages = ", ".join(f"{count(number)} at {stage}" for stage, number in metrics.images.failures.items())
+    shown = "" if images.failed_count == len(images.failed) else f" The first {len(images.failed)} are:"
+    return f"{plural(images.failed_count, 'image')} of {count(metrics.images.total)}: {stages}.{shown}"

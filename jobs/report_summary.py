@@ -1,0 +1,135 @@
+"""The report's first and last words: what ran, its key figures, and how it was configured."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from jobs.metrics import Metrics
+from jobs.report_format import (
+    MINUS,
+    NONE,
+    SPACE,
+    TIMES,
+    count,
+    decimal,
+    duration,
+    fraction,
+    milliseconds,
+    plural,
+    setting,
+)
+from jobs.run_folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyFigure:
+    """One of the figures at the top."""
+
+    name: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """A table of names and values."""
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
+
+
+def standfirst(run: RunFolder, metrics: Metrics) -> str:
+    """What ran, on what, how long: one sentence."""
+    model = metrics.model
+    height, width = model.input_hw
+    started = time.strftime("%d %B %Y, %H:%M", time.localtime(run.facts["started_s"]))
+    return (
+        f"{model.name} ({model.precision}, input {height} {TIMES} {width} pixels, batch {model.batch}) on {metrics.device}, "
+        f"{plural(len(metrics.cards), 'card')}: {plural(metrics.images.total, 'image')} in "
+        f"{duration(metrics.time.detect_s)}, started {started}."
+    )
+
+
+def key_figures(metrics: Metrics) -> tuple[KeyFigure, ...]:
+    """The figures at the top; what is not known is a dash, and the note says why."""
+    protocol = metrics.score_protocol
+    by_protocol = getattr(metrics.map, protocol) if metrics.map is not None else None
+    ap50 = by_protocol.ap50 if by_protocol is not None else None
+    coco_ap = metrics.map.coco.ap if metrics.map is not None else None
+    i_time = metrics.latency.i_time_ms
+    source = metrics.latency.i_time_source
+    rates = metrics.throughput
+    return (
+        KeyFigure(
+            name="mAP at IoU 0.5",
+            value=fraction(ap50),
+            note=f"{protocol.upper()} protocol; {fraction(coco_ap)} at 0.50:0.95 by COCO's"
+            if metrics.map
+            else "unknown",
+        ),
+        KeyFigure(
+            name="i_time",
+            value=milliseconds(i_time),
+            note="no card and no schedule to tell it" if source == "none" else source,
+        ),
+        KeyFigure(
+            name="Score",
+            value=NONE if metrics.score is None else f"{metrics.score:.2f}",
+            note="needs mAP and i_time"
+            if metrics.score is None
+            else f"{ap50 or 0:.3f} · 100 + (1000 {MINUS} {decimal(i_time)}) · 0.1; i_time {source}",
+        ),
+        KeyFigure(
+            name="Throughput",
+            value=NONE if rates.images_per_s is None else f"{decimal(rates.images_per_s)}{SPACE}/s",
+            note="images"
+            if rates.steady_images_per_s is None
+            else f"images; {decimal(rates.steady_images_per_s)} in steady state",
+        ),
+        KeyFigure(
+            name="Failed images", value=count(metrics.images.failed), note=f"of {count(metrics.images.total)}"
+        ),
+        KeyFigure(
+            name="Detections",
+            value=count(metrics.detections),
+            note="committed, whatever their confidence",
+        ),
+    )
+
+
+def host_note(metrics: Metrics) -> str:
+    """A warning that a time without a card is none of a card's; empty on a card."""
+    if metrics.device in {"sail", "libbmrt"}:
+        return ""
+    return f"Inference is the {metrics.device} device's time on this host and says nothing of a card's."
+
+
+def no_health(metrics: Metrics) -> str:
+    """Why a run has no samples of its cards' health."""
+    if metrics.device in {"sail", "libbmrt"}:
+        return "the run has no health.parquet"
+    return f"the {metrics.device} device has no temperature or memory to sample"
+
+
+def settings(run: RunFolder, metrics: Metrics) -> tuple[Settings, ...]:
+    """Options, fingerprint, model, run and versions."""
+
+    def rows(values: dict[str, object]) -> tuple[tuple[str, str], ...]:
+        return tuple((name, setting(value)) for name, value in values.items())
+
+    facts = run.facts
+    state = {
+        "started": time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(facts["started_s"])),
+        "resumed": facts.get("resumed", 0),
+        "images a shard": facts.get("shard_size"),
+        "detection took": duration(metrics.time.detect_s),
+        "labels and figures took": duration(metrics.time.write_s),
+    }
+    return (
+        Settings(title="Options", rows=rows(facts["configuration"])),
+        Settings(title="Fingerprint: what makes two runs the same", rows=rows(facts["fingerprint"])),
+        Settings(title="Model that ran", rows=rows(metrics.model.model_dump())),
+        Settings(title="Run", rows=rows(state)),
+        Settings(title="Versions", rows=rows(dict(metrics.versions))),
+    )
