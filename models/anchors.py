@@ -16,7 +16,9 @@ def cluster_anchors(wh_px: NDArray[np.float32], levels: int = 3, per_level: int 
     points = np.log(np.maximum(wh_px.astype(np.float64), 1.0))
     count = levels * per_level
     if len(np.unique(points, axis=0)) < count:
-        raise ValueError(f"{count} anchors need at least as many distinct boxes, got {len(np.unique(points, axis=0))}")
+        raise ValueError(
+            f"{count} anchors need at least as many distinct boxes, got {len(np.unique(points, axis=0))}"
+        )
     random = np.random.default_rng(seed)
     centres = _spread_start(points, count, random)
     for _ in range(100):
@@ -38,7 +40,9 @@ def _squared_distances(points: NDArray[np.float64], centres: NDArray[np.float64]
     return squared
 
 
-def _spread_start(points: NDArray[np.float64], count: int, random: np.random.Generator) -> NDArray[np.float64]:
+def _spread_start(
+    points: NDArray[np.float64], count: int, random: np.random.Generator
+) -> NDArray[np.float64]:
     """First centres far from one another: each is drawn in proportion to the squared distance from those before."""
     centres = points[random.integers(len(points))][None]
     while len(centres) < count:

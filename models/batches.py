@@ -32,7 +32,14 @@ def make_batch(store: SceneStore, step: int, size: int, side_px: int) -> Batch:
         squares.append(scene.bgr)
         left, top, right, bottom = scene.boxes[:, 1:].T
         number = np.full_like(left, place)
-        columns = (number, scene.boxes[:, 0], (left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+        columns = (
+            number,
+            scene.boxes[:, 0],
+            (left + right) / 2,
+            (top + bottom) / 2,
+            right - left,
+            bottom - top,
+        )
         targets.append(np.stack(columns, 1))
     return Batch(images=to_input(np.stack(squares)), targets=torch.from_numpy(np.concatenate(targets)))
 

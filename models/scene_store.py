@@ -91,8 +91,10 @@ def _scaled_scene(series: Series, number: int) -> StoredScene:
     """The scene as a detector reads it: through its JPEG, its longer side scaled to SIDE_PX."""
     scene = series.scene(number)
     bgr = cv2.imdecode(np.frombuffer(series.jpeg(number, scene), np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError(f"OpenCV cannot read its own JPEG of scene {number}")
     scale = SIDE_PX / max(bgr.shape)
     size_wh = (round(bgr.shape[1] * scale), round(bgr.shape[0] * scale))
     resized = bgr if scale == 1 else cv2.resize(bgr, size_wh, interpolation=cv2.INTER_LINEAR)
     boxes = np.concatenate((scene.class_id[:, None], scene.xyxy * scale), 1).astype(np.float32)
-    return StoredScene(bgr=resized, boxes=boxes)
+    return StoredScene(bgr=resized.astype(np.uint8, copy=False), boxes=boxes)

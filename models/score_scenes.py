@@ -108,7 +108,13 @@ def score(
 def _truth(image: int, row: Boxes, scale: float) -> dict[str, Any]:
     left, top, right, bottom = (float(value) * scale for value in row[1:])
     box = [left, top, right - left, bottom - top]
-    return {"image_id": image, "category_id": int(row[0]) + 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+    return {
+        "image_id": image,
+        "category_id": int(row[0]) + 1,
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": 0,
+    }
 
 
 def _found(image: int, row: Boxes) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def histogram_svg(counts: NDArray[np.int64], class_names: Sequence[str], title: 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        _text(LEFT, 20, f"{title}: {counts.sum()} boxes, {small:.0%} under 32×32 px", weight="bold"),
+        _text(LEFT, 20, f"{title}: {counts.sum()} boxes, {small:.0%} under 32x32 px", weight="bold"),
     ]
     parts += [_bar(index, counts[:, index], highest) for index in range(bins)]
     edge = LEFT + SMALL_EDGE * (BAR_WIDTH + GAP) - GAP // 2
@@ -51,7 +51,7 @@ def _bar(index: int, counts: NDArray[np.int64], highest: int) -> str:
         shapes.append(f'<rect x="{x}" y="{base:.1f}" width="{BAR_WIDTH}" height="{tall}" fill="{colour}"/>')
     total = int(counts.sum())
     shapes.append(_text(x + BAR_WIDTH // 2, base - 4, str(total), anchor="middle"))
-    label = f"{EDGES_PX[index]}–{EDGES_PX[index + 1]}"
+    label = f"{EDGES_PX[index]}-{EDGES_PX[index + 1]}"
     shapes.append(_text(x + BAR_WIDTH // 2, TOP + PLOT_HEIGHT + 16, label, anchor="middle"))
     return "\n".join(shapes)
 
