@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from bmodel.errors import ConfigurationError, RunError
-from jobs.metrics import Metrics
+from bmodel.errors import ConfigurationError
 from jobs.report_comparison import compare_runs
 from jobs.report_page import page_of_run
 from jobs.report_render import render
+from jobs.report_run import read_metrics
 from jobs.run_folder import RunFolder, open_run
 
 REPORT = "report.html"
-METRICS = "metrics.json"
 COMPARISON = Path("comparison.html")
 
 
@@ -49,20 +47,6 @@ def write_report(run: RunFolder) -> None:
 def report_page(run: RunFolder) -> str:
     """The page of one run."""
     return render("report.html.j2", page=page_of_run(run, read_metrics(run)))
-
-
-def read_metrics(run: RunFolder) -> Metrics:
-    """The run's figures; raises ConfigurationError while it has none, RunError when they are damaged."""
-    try:
-        return Metrics.model_validate_json(run.store.read(METRICS))
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"RUN: must be finished (go on with it by --resume), and '{run.store.place}' has no {METRICS}"
-        ) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RunError(f"{place}: {first['msg']} in '{run.store.place}/{METRICS}'") from error
 
 
 def _write(path: Path, page: str) -> None:
