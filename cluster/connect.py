@@ -58,10 +58,10 @@ def _connect(address: str | None, local_resources: dict[str, float]) -> None:
 def _start_local(resources: dict[str, float]) -> None:
     """A cluster for this process alone. GCS, raylet and workers listen on every interface even so: hence the token.
 
-    Ray turns token authentication on for a new local cluster unless RAY_AUTH_MODE says otherwise. The token lives
-    in this process's environment and its children's, never on disk.
+    Ray turns token authentication on for a new local cluster unless RAY_AUTH_MODE says otherwise, so here it may
+    not. The token lives in this process's environment and its children's, never on disk.
     """
-    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.pop("RAY_AUTH_MODE", None)
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     # Nobody who runs a detection has agreed to have it counted elsewhere.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from bmodel.errors import DeviceError
 from cluster.cards import CardSlot
@@ -40,7 +40,8 @@ class WorkerPool:
 
     start_worker: makes the actor of a slot. It must have `describe()` (with a `warmup_ms`) and
     `process(images, attempt)`, and be pinned to its slot. load: the argument `images` for a shard.
-    discover: the slots there are at present. tell: takes a sentence for the user.
+    discover: the slots there are at present. tell: takes a sentence for the user. check: called at least once a
+    second; what it raises ends the run.
     """
 
     def __init__(
@@ -51,11 +52,14 @@ class WorkerPool:
         discover: Callable[[], Iterable[CardSlot]],
         limits: PoolLimits,
         tell: Callable[[str], None],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._load = load
+        self._check = check
         self._limits = limits
         self._table = SlotTable(start_worker=start_worker, discover=discover, limits=limits, tell=tell)
         self._queue = WorkQueue(())
+        self._known_good: Shard | None = None
 
     @property
     def slots(self) -> list[SlotState]:
@@ -70,6 +74,7 @@ class WorkerPool:
         self._queue = WorkQueue(shards)
         try:
             while self._work_is_left():
+                self._check()
                 now = time.monotonic()
                 for work in self._table.refresh(now):
                     self._queue.give_back(work)
@@ -95,9 +100,11 @@ class WorkerPool:
                         self._launch(state, work, now)
 
     def _next_work(self, state: SlotState, now: float) -> Work | None:
-        has_alternative = any(other.ready and other.usable for other in self.slots if other is not state)
         is_busy = bool(state.flights)
-        work = self._queue.take(state.slot, is_busy=is_busy, has_alternative=has_alternative)
+        if state.on_probe and self._known_good is not None:
+            return None if is_busy else Work(self._known_good, done=True, is_probe=True)
+        others = [other.slot for other in self.slots if other.ready and other is not state]
+        work = self._queue.take(state.slot, is_busy=is_busy, others=others)
         return work or (None if is_busy else self._straggler(state, now))
 
     def _straggler(self, idle: SlotState, now: float) -> Work | None:
@@ -150,7 +157,7 @@ class WorkerPool:
         try:
             state.info = ray.get(ref)
         except RayError as error:
-            self._fail_card(state, _sentence(error))
+            self._fail_card(state, _sentence(error), may_probe=False)
             return
         state.ready = True
         state.seconds_per_image = max(state.seconds_per_image, state.info.warmup_ms / 1000)
@@ -161,17 +168,19 @@ class WorkerPool:
         except RayTaskError as error:
             yield from self._refused(state, flight, _sentence(error))
             return
-        except RayActorError as error:
+        except RayError as error:  # the actor or its node died, or the result was lost with its node
             yield from self._crashed(state, _sentence(error))
             return
         now = time.monotonic()
         state.flights.remove(flight)
-        state.failures_in_a_row = 0
+        state.failures_in_a_row, state.on_probe = 0, False
         if flight.head_since_s is not None:
             state.learn_speed(now - flight.head_since_s, len(flight.work.shard))
         _promote(state, now)
         if not flight.work.done:
             flight.work.done = True
+            if not getattr(result, "failed_count", 0):
+                self._known_good = Shard(flight.work.shard.start, flight.work.shard.start + 1)
             yield Outcome(shard=flight.work.shard, attempt=flight.attempt, result=result)
 
     # Things break.
@@ -180,7 +189,7 @@ class WorkerPool:
         for state in self.slots:
             if state.handle is not None and not state.ready:
                 if reason := self._table.check_start(state, now):
-                    self._fail_card(state, reason)
+                    self._fail_card(state, reason, may_probe=False)
             elif state.flights and (head := state.flights[0]).head_since_s is not None:
                 allowed_s = state.deadline_s(len(head.work.shard), self._limits.shard_deadline_s)
                 if now - head.head_since_s > allowed_s:
@@ -206,8 +215,9 @@ class WorkerPool:
         self._fail_card(state, reason)
         yield from self._blame(blamed, state, reason)
 
-    def _fail_card(self, state: SlotState, reason: str) -> None:
-        for work in self._table.fail(state, reason):
+    def _fail_card(self, state: SlotState, reason: str, *, may_probe: bool = True) -> None:
+        may_probe = may_probe and self._known_good is not None
+        for work in self._table.fail(state, reason, may_probe=may_probe):
             self._queue.give_back(work)
         if state.quarantined:
             self._queue.forgive(state.slot)

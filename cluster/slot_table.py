@@ -3,7 +3,7 @@
 free ──start──▶ starting ──ready──▶ working ──failure──▶ pauses, then starts again
                    │                                        │ five failures in a row
                    └────────── node lost ──▶ gone           ▼
-                                                        quarantined
+                                                  probe ──failure──▶ quarantined
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ class SlotTable:
             return
         if self._without_card_since_s is None:
             self._without_card_since_s = now
-        elif now - self._without_card_since_s > self._limits.no_card_s:
+        # A lost node may come back; a card that was given up does not.
+        all_given_up = bool(self._states) and all(state.quarantined for state in self._states.values())
+        if all_given_up or now - self._without_card_since_s > self._limits.no_card_s:
             errors = sorted({state.last_error for state in self._states.values() if state.last_error})
             raise RunError(f"no card is left of {len(self._states)}: {'; '.join(errors) or 'none was found'}")
 
@@ -121,13 +123,19 @@ class SlotTable:
             self._tell(f"{state.slot} is taken by another job: waiting for it")
         return None
 
-    def fail(self, state: SlotState, reason: str) -> list[Work]:
-        """End a slot's actor; another is started after a pause, or none any more. Returns the work it leaves."""
+    def fail(self, state: SlotState, reason: str, *, may_probe: bool) -> list[Work]:
+        """End a slot's actor; another is started after a pause, or none any more. Returns the work it leaves.
+
+        may_probe: whether the work may be to blame, and there is a probe that shows whether the card is.
+        """
         orphans = self._empty(state)
         state.failures += 1
         state.failures_in_a_row += 1
         state.last_error = reason
-        if state.failures_in_a_row >= FAILURES_BEFORE_QUARANTINE:
+        is_over = state.failures_in_a_row >= FAILURES_BEFORE_QUARANTINE
+        if is_over and may_probe and not state.on_probe:
+            state.on_probe = True
+        elif is_over:
             state.quarantined = True
             self._tell(
                 f"{state.slot} is quarantined after {state.failures_in_a_row} failures in a row: {reason}"

@@ -39,7 +39,11 @@ class Shard:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """A shard that has to be done once, however many attempts that takes."""
+    """A shard that has to be done once, however many attempts that takes.
+
+    is_part: whether it is a piece of a shard that failed. is_probe: done once already, and run again to see whether
+    a card still works.
+    """
 
     shard: Shard
     attempts: int = 0
@@ -47,6 +51,7 @@ class Work:
     last_error: str = ""
     done: bool = False
     is_part: bool = False
+    is_probe: bool = False
 
     @property
     def is_suspect(self) -> bool:
@@ -70,7 +75,11 @@ class Flight:
 
 @dataclass(slots=True, eq=False)
 class SlotState:
-    """A card slot as the pool sees it; times are monotonic seconds. info: what its last worker said of itself."""
+    """A card slot as the pool sees it; times are monotonic seconds.
+
+    info: what its last worker said of itself. on_probe: whether it has failed so often that it must show first that
+    it can still do what was done before.
+    """
 
     slot: CardSlot
     handle: Any = None
@@ -83,6 +92,7 @@ class SlotState:
     restarts: int = 0
     start_at_s: float = 0.0
     started_s: float = 0.0
+    on_probe: bool = False
     quarantined: bool = False
     gone: bool = False
     seconds_per_image: float = 0.0

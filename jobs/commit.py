@@ -8,6 +8,7 @@ range wins by order, and a later one is dropped.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from cluster.work import Shard
 from jobs.run_store import RunStore
 from jobs.write_parquet import parquet_bytes, table_of
 
+PART_FILE = re.compile(r"part-\d+-\d+(-[0-9a-f]+)?\.parquet")
 FOLDERS = {"images": IMAGES_SCHEMA, "detections": DETECTIONS_SCHEMA}
 
 
@@ -146,7 +148,7 @@ class CommitLog:
         for folder in FOLDERS:
             named = {commit.parts[folder].file for commit in self._commits.values()}
             for name in self._store.names(folder):
-                if name not in named:
+                if name not in named and PART_FILE.fullmatch(name):
                     self._store.remove(f"{folder}/{name}")
 
     def verify_coverage(self, image_count: int) -> None:
@@ -178,5 +180,5 @@ class CommitLog:
                 raise RunError(
                     f"'{self._store.place}/{folder}/{part.file}' is committed and missing"
                 ) from None
-            except pa.ArrowInvalid as error:
+            except pa.ArrowException as error:
                 raise RunError(f"'{self._store.place}/{folder}/{part.file}' is damaged: {error}") from None

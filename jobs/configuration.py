@@ -7,31 +7,40 @@ line of it, and a YAML key is the option's name without its dashes in front.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from bmodel.errors import ConfigurationError
+from jobs.path_kind import why_not_a_file
+from jobs.yaml_mapping import option_name, read_yaml_mapping
 
 DeviceName = Literal["auto", "cpu", "simulator", "libbmrt", "sail", "timed"]
 LabelFormatName = Literal["yolo", "yolo-conf-second", "truth", "competition", "none"]
 
 
-def _name(field: str) -> str:
-    return field.replace("_", "-")
-
-
 class DetectConfig(BaseModel):
     """The options of `raysail detect`, checked; fields keep the order of the help text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_name, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=option_name, populate_by_name=True, allow_inf_nan=False
+    )
 
     images: str = Field(
+        min_length=1,
         description="folder (recursive), text list, COCO JSON, Parquet file with a column of paths, or a URL "
-        "(s3://, gs://, hdfs://, file://) of a folder"
+        "(s3://, gs://, hdfs://, file://) of a folder",
     )
     model: Path | None = Field(
         default=None, description="x.bmodel or x.onnx, its sidecar beside it if it has one"
@@ -47,7 +56,9 @@ class DetectConfig(BaseModel):
         le=4096,
         description="cards to use at most; without cards, virtual ones to start [all, or 1]",
     )
-    conf: float = Field(default=0.001, ge=0.0, lt=1.0, description="least confidence of a detection")
+    conf: float = Field(
+        default=0.001, gt=0.0, lt=1.0, description="confidence that a detection must be above"
+    )
     iou: float = Field(
         default=0.65, gt=0.0, le=1.0, description="overlap above which NMS drops the weaker box"
     )
@@ -104,17 +115,26 @@ class DetectConfig(BaseModel):
     @field_validator("model", "class_names", "fault_file")
     @classmethod
     def _is_a_file(cls, path: Path | None) -> Path | None:
-        if path is not None and not path.is_file():
-            raise ValueError(
-                f"must be a file, and '{path}' is {'a folder' if path.is_dir() else 'not there'}"
-            )
+        if path is not None and (reason := why_not_a_file(path)):
+            raise ValueError(f"must be a file, and '{path}' {reason}")
         return path
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse YAML's `yes` and `true` where a number is wanted: pydantic would take them for 1."""
+        wants_truth = cls.model_fields[str(info.field_name)].annotation is bool
+        if isinstance(value, bool) and not wants_truth:
+            raise ValueError(f"must not be {str(value).lower()}")
+        if wants_truth and not isinstance(value, bool):
+            raise ValueError(f"must be true or false, got {value!r}")
+        return value
 
     @model_validator(mode="after")
     def _options_fit_each_other(self) -> DetectConfig:
         if self.model is None and self.device != "timed":
             raise ValueError("model: is required (a .bmodel or .onnx file)")
-        if self.model is not None and self.model.suffix not in (".bmodel", ".onnx"):
+        if self.model is not None and self.model.suffix.lower() not in (".bmodel", ".onnx"):
             raise ValueError(f"model: must end in .bmodel or .onnx, got '{self.model}'")
         if self.service_ms is not None and self.device != "timed":
             raise ValueError(f"service-ms: needs device timed, got device {self.device}")
@@ -124,6 +144,8 @@ class DetectConfig(BaseModel):
             raise ValueError(f"fault-file: needs device timed, got device {self.device}")
         if self.preprocess == "bmcv" and self.device not in ("auto", "sail"):
             raise ValueError(f"preprocess: bmcv needs device sail, got device {self.device}")
+        if self.output == "":
+            raise ValueError("output: must not be empty")
         if self.resume and self.output is None:
             raise ValueError("resume: needs output, the folder of the run to go on with")
         self._check_output_under_a_job()
@@ -154,7 +176,6 @@ def parse_config(given: Mapping[str, Any], *, config_file: Path | None = None) -
     Raises ConfigurationError with one line that names option or key, rule, value, and the YAML file if it is there.
     """
     from_file = read_yaml_mapping(config_file) if config_file else {}
-    from_file = {_name(key): value for key, value in from_file.items()}
     merged = {**from_file, **given}
     try:
         return DetectConfig.model_validate(merged)
@@ -177,37 +198,8 @@ def describe_validation_error(error: ValidationError) -> str:
         return f"--{name}: is not an option of this job"
     if fault["type"] == "missing":
         return f"--{name}: is required"
-    message = message[0].lower() + message[1:]
+    if fault["type"] == "path_type":
+        message = "must be a path"
+    message = re.sub("^(Input|String) should", "must", message)
     shown = "" if fault["type"] == "value_error" else f", got {fault['input']!r}"
     return f"--{name}: {message}{shown}"
-
-
-def read_yaml_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file that must hold one mapping with text keys, none of them twice."""
-    try:
-        document = yaml.load(path.read_bytes(), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader, made stricter
-    except OSError as error:
-        raise ConfigurationError(f"--config: cannot read '{path}': {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigurationError(f"--config: '{path}' is not YAML: {reason}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise ConfigurationError(f"--config: '{path}' must hold one mapping of option names to values")
-    return document
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """A SafeLoader that refuses a key given twice instead of taking the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key}' is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)

@@ -7,7 +7,8 @@ from typing import Any
 from bmodel.errors import RunError
 from jobs.configuration import DetectConfig
 
-# Options that decide what is in the committed rows. The others may change between a run and its resumption.
+# Options that decide what is in the committed rows. The others may change between a run and its resumption;
+# --limit shows in the image list.
 DECIDING_OPTIONS = (
     "conf",
     "iou",
@@ -17,7 +18,6 @@ DECIDING_OPTIONS = (
     "preprocess",
     "reduced_jpeg",
     "ignore_exif",
-    "limit",
 )
 
 

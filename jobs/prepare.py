@@ -10,8 +10,11 @@ from bmodel.model_file import has_class_names, load_spec
 from bmodel.sidecar import ModelSpec, file_sha256
 from cluster.find_cards import find_cards
 from data.coco_json import read_coco
+from data.ground_truth import read_ground_truth
 from jobs.configuration import DetectConfig
+from jobs.images import ImageList
 from jobs.metrics import ModelMetrics, model_metrics
+from jobs.path_kind import why_not_a_file, why_not_a_folder
 from tpu_worker.detector import DetectOptions
 from tpu_worker.devices import DeviceOptions, TimedOptions, resolve_device
 from tpu_worker.devices.choose_device import cpu_model_path
@@ -35,16 +38,43 @@ class Plan:
         return self.device.name in REAL_CARD_DEVICES
 
 
-def prepare(config: DetectConfig, *, cards_of_cluster: int | None) -> Plan:
-    """Settle model and device; cards_of_cluster: real cards of the cluster to join, None for this host's own.
+def load_model(config: DetectConfig) -> ModelSpec:
+    """The network with its class names; raises ConfigurationError or ModelFileError."""
+    if config.model is None:
+        return standard_spec()
+    names = read_class_names(config.class_names) if config.class_names else None
+    spec = load_spec(config.model, anchors=config.anchors, class_names=names)
+    if not has_class_names(spec) and (found := _names_from_truth(config, len(spec.class_names))):
+        spec = load_spec(config.model, anchors=config.anchors, class_names=found)
+    return spec
+
+
+def check_ground_truth(config: DetectConfig, spec: ModelSpec, images: ImageList) -> None:
+    """Read the truth once before anything runs: an error in it must not show after hours of detection.
+
+    Raises ConfigurationError when it is not there, FormatError for what it holds. On the timed device, whose boxes
+    are made up, it is not used.
+    """
+    if config.ground_truth is None:
+        return
+    path = Path(config.ground_truth)
+    if (reason := why_not_a_file(path)) and why_not_a_folder(path):
+        if path.is_dir():
+            reason = why_not_a_folder(path)
+        raise ConfigurationError(
+            f"--ground-truth: must be a COCO JSON or a folder of labels, and '{path}' {reason}"
+        )
+    if config.device != "timed":
+        # Sizes are known once the images are read. For what is checked here any will do.
+        sizes = dict.fromkeys(images.image_ids.to_pylist(), (1, 1))
+        read_ground_truth(path, images=sizes, class_names=spec.class_names)
+
+
+def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | None) -> Plan:
+    """Settle the device; cards_of_cluster: real cards of the cluster that was joined, None for this host's own.
 
     Raises ConfigurationError, ModelFileError or LibraryError.
     """
-    if config.ground_truth is not None and not Path(config.ground_truth).exists():
-        raise ConfigurationError(
-            f"--ground-truth: must be a COCO JSON or a folder of labels, and '{config.ground_truth}' is not there"
-        )
-    spec = _spec(config)
     cards = len(find_cards().device_ids) if cards_of_cluster is None else cards_of_cluster
     name = resolve_device(config.device, model_path=config.model, spec=spec, cards=cards)
     return Plan(
@@ -72,16 +102,6 @@ def _ran(model: Path | None, spec: ModelSpec, device: str) -> ModelMetrics:
         return model_metrics(spec, name=spec.name, sha256=spec.file_sha256)
     path = cpu_model_path(model, spec) if device == "cpu" else model
     return model_metrics(spec, name=path.name, sha256=file_sha256(path))
-
-
-def _spec(config: DetectConfig) -> ModelSpec:
-    if config.model is None:
-        return standard_spec()
-    names = read_class_names(config.class_names) if config.class_names else None
-    spec = load_spec(config.model, anchors=config.anchors, class_names=names)
-    if not has_class_names(spec) and (found := _names_from_truth(config, len(spec.class_names))):
-        spec = load_spec(config.model, anchors=config.anchors, class_names=found)
-    return spec
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

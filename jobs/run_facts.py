@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
 from jobs.configuration import DetectConfig
 from jobs.fingerprint import fingerprint
+from jobs.image_sources import hide_secrets
 from jobs.images import ImageList
 from jobs.measure import versions
 from jobs.prepare import Plan
+
+PATH_OPTIONS = frozenset({"images", "model", "ground-truth", "class-names", "fault-file", "output"})
 
 
 def run_facts(config: DetectConfig, plan: Plan, images: ImageList) -> dict[str, Any]:
@@ -26,11 +30,20 @@ def run_facts(config: DetectConfig, plan: Plan, images: ImageList) -> dict[str, 
             images_sha256=images.sha256(),
             image_count=len(images),
         ),
-        "configuration": config.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "configuration": _configuration(config),
         "model": plan.ran.model_dump(mode="json"),
         "spec": plan.spec.model_dump(mode="json"),
         "versions": versions(),
     }
+
+
+def _configuration(config: DetectConfig) -> dict[str, Any]:
+    """The options as they were given, but readable from any folder, and without the secrets in URLs."""
+    options = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for name in PATH_OPTIONS & options.keys():
+        text = str(options[name])
+        options[name] = hide_secrets(text) if "://" in text else os.path.abspath(text)  # noqa: PTH100 - links stay
+    return options
 
 
 def default_output(plan: Plan) -> str:

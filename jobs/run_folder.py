@@ -10,11 +10,18 @@ from typing import Any
 from bmodel.errors import ConfigurationError, RunError
 from jobs.commit import CommitLog
 from jobs.fingerprint import check_same
+from jobs.run_lock import LOCK
 from jobs.run_store import RunStore, open_store
 
 RUN_SCHEMA_VERSION = 1
 RUN = "run.json"
 SUCCESS = "_SUCCESS"
+NEEDED_FACTS: dict[str, type | tuple[type, ...]] = {
+    "started_s": (int, float),
+    "image_count": int,
+    "fingerprint": dict,
+    "configuration": dict,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +48,16 @@ class RunFolder:
         self.store.write(RUN, (json.dumps(self.facts, indent=2, ensure_ascii=False) + "\n").encode())
 
 
+def check_folder(store: RunStore, *, resume: bool) -> None:
+    """Raise ConfigurationError unless the folder may hold this run: before anything is written into it."""
+    if _facts_or_none(store) is None:
+        _refuse_foreign_files(store)
+    elif not resume:
+        raise ConfigurationError(
+            f"--output: '{store.place}' holds a run already; add --resume to go on with it"
+        )
+
+
 def begin_run(store: RunStore, *, resume: bool, facts: dict[str, Any]) -> RunFolder:
     """Start a run in its folder, or go on with the one that is there.
 
@@ -48,18 +65,14 @@ def begin_run(store: RunStore, *, resume: bool, facts: dict[str, Any]) -> RunFol
     Raises ConfigurationError when the folder holds a run and `resume` is not set, RunError when the run there was
     started with other options.
     """
+    check_folder(store, resume=resume)
     before = _facts_or_none(store)
     if before is None:
-        _refuse_foreign_files(store)
         run = RunFolder(
             store=store, log=CommitLog(store), facts={"schema_version": RUN_SCHEMA_VERSION, **facts}
         )
         run.write_facts()
         return run
-    if not resume:
-        raise ConfigurationError(
-            f"--output: '{store.place}' holds a run already; add --resume to go on with it"
-        )
     check_same(before["fingerprint"], facts["fingerprint"], store.place)
     if SUCCESS in store.names(""):
         store.remove(SUCCESS)
@@ -96,12 +109,15 @@ def _facts_or_none(store: RunStore) -> dict[str, Any] | None:
         ) from None
     if version != RUN_SCHEMA_VERSION:
         raise RunError(f"schema_version must be {RUN_SCHEMA_VERSION}, got {version} in '{store.place}/{RUN}'")
+    for name, kind in NEEDED_FACTS.items():
+        if not isinstance(facts.get(name), kind):
+            raise RunError(f"'{store.place}/{RUN}' is damaged: {name} is missing or of the wrong kind")
     return dict(facts)
 
 
 def _refuse_foreign_files(store: RunStore) -> None:
     """A run writes into a folder of its own: what else lies there would be mixed with it, or overwritten."""
-    foreign = [name for name in store.names("") if name != "run.lock"]
+    foreign = [name for name in store.entries() if name != LOCK]
     if foreign:
         raise ConfigurationError(
             f"--output: '{store.place}' must be empty or a run, and it holds '{foreign[0]}'"

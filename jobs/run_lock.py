@@ -9,15 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bmodel.errors import RunError
-from jobs.run_store import LocalStore, RunStore
+from bmodel.errors import ConfigurationError, RunError
+from jobs.local_store import LocalStore
+from jobs.run_store import RunStore
 
 LOCK = "run.lock"
 
 
 @contextmanager
 def run_lock(store: RunStore) -> Iterator[None]:
-    """Own a run for the length of a `with` block; raises RunError naming the other driver while that one lives.
+    """Own a run for the length of a `with` block.
+
+    Raises RunError naming the other driver while that one lives, ConfigurationError where this one may not write.
 
     An object store has no locks: there a run is owned by agreement, and docs/operations.md says so.
     """
@@ -25,7 +28,10 @@ def run_lock(store: RunStore) -> Iterator[None]:
         yield
         return
     path: Path = store.folder / LOCK
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise ConfigurationError(f"--output: cannot write into '{store.place}': {error.strerror}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,8 +14,9 @@ from bmodel.sidecar import ModelSpec
 from data.formats import LabelFormat, format_labels
 from jobs.commit import CommitLog
 from jobs.latency import CARD_DEVICES, predicted_i_time_ms
+from jobs.local_store import LocalStore
 from jobs.read_run import image_rows
-from jobs.run_store import LocalStore, RunStore
+from jobs.run_store import RunStore
 
 
 def label_names(image_ids: list[str]) -> dict[str, str]:

@@ -1,0 +1,42 @@
+"""C: which cards a job may use: what it asks its own local cluster to have, and what it finds at any moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ray
+
+from cluster.cards import CardSlot, card_resources, choose_slots, registered_slots
+from cluster.find_cards import find_cards
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobCards:
+    """A job's wish for cards.
+
+    most: how many it uses at most; None for all there are, or one virtual card. needs_real: whether its device is
+    a real card.
+    """
+
+    most: int | None
+    needs_real: bool
+
+    def local_resources(self) -> dict[str, float]:
+        """What the only node of a local cluster registers: this host's cards, or as many virtual ones as wanted."""
+        if self.needs_real:
+            return card_resources(find_cards().device_ids, virtual=False)
+        return card_resources(range(self.most or 1), virtual=True)
+
+    def discover(self) -> list[CardSlot]:
+        """The slots that the cluster has at present."""
+        return choose_slots(ray.nodes(), cards=self.most, needs_card=self.needs_real)
+
+    def count(self) -> int:
+        """How many of them the job will use; 1 where there is none as yet."""
+        found = len(self.discover()) or 1
+        return min(found, self.most or found)
+
+
+def real_cards_of_cluster() -> int:
+    """How many real cards the cluster has that this process is connected to."""
+    return len(registered_slots(ray.nodes(), virtual=False))

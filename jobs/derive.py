@@ -1,0 +1,50 @@
+"""H: what follows from a run's committed rows: label files, metrics.json, and the mark of a complete run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster.work import SlotState
+from jobs.configuration import DetectConfig
+from jobs.measure import measure
+from jobs.metrics import Metrics, TimeSpent, card_accounts
+from jobs.prepare import Plan
+from jobs.run_folder import RunFolder, finish_run
+from jobs.write_labels import write_labels
+
+
+def derive(
+    config: DetectConfig, plan: Plan, run: RunFolder, slots: Sequence[SlotState], *, detect_s: float
+) -> Metrics:
+    """Verify that every image is committed once, write what follows from the rows, and mark the run as complete.
+
+    slots: what became of each card slot in this driver's part of the run. detect_s: how long that took.
+    """
+    run.log.verify_coverage(run.image_count)
+    began = time.monotonic()
+    if config.label_format != "none":
+        write_labels(
+            run.log, run.store, label_format=config.label_format, spec=plan.spec, device=plan.device.name
+        )
+    metrics = measure(
+        run.log,
+        spec=plan.spec,
+        device=plan.device.name,
+        model=plan.ran,
+        ground_truth=Path(config.ground_truth) if config.ground_truth else None,
+        evaluator=config.evaluator,
+        score_protocol=config.score_protocol,
+        time=TimeSpent(detect_s=detect_s, write_s=time.monotonic() - began),
+        accounts=card_accounts(slots),
+    )
+    run.store.write("metrics.json", metrics.model_dump_json(indent=2).encode() + b"\n")
+    finish_run(run)
+    return metrics
+
+
+def exit_code(metrics: Metrics, max_failed: int | None) -> int:
+    """3 when more images failed than allowed, else 0; without a limit, 3 when all of them failed."""
+    allowed = metrics.images.total - 1 if max_failed is None else max_failed
+    return 3 if metrics.images.failed > allowed else 0

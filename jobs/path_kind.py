@@ -1,0 +1,40 @@
+"""What a path that a user named really is, for one clear sentence instead of a failure later on."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+def why_not_a_file(path: Path) -> str | None:
+    """Why a path is no file that this process may read, as the end of a sentence; None when it is one."""
+    mode = _mode(path)
+    if isinstance(mode, str):
+        return mode
+    if stat.S_ISDIR(mode):
+        return "is a folder"
+    if not stat.S_ISREG(mode):
+        return "is no regular file"
+    return None if os.access(path, os.R_OK) else "may not be read by this user"
+
+
+def why_not_a_folder(path: Path) -> str | None:
+    """Why a path is no folder that this process may list, as the end of a sentence; None when it is one."""
+    mode = _mode(path)
+    if isinstance(mode, str):
+        return mode
+    if not stat.S_ISDIR(mode):
+        return "is no folder"
+    return None if os.access(path, os.R_OK | os.X_OK) else "may not be read by this user"
+
+
+def _mode(path: Path) -> int | str:
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "is not there"
+    except OSError as error:  # a folder that may not be searched, a name that is too long, a ring of links
+        return f"cannot be reached: {error.strerror}"
+    except ValueError:
+        return "is no possible name of a file"
