@@ -41,6 +41,12 @@ COMMANDS = (
     Command("labels", "jobs.labels:command", "Write a run's label files again, in any of their formats."),
     Command("inspect", "jobs.inspect:command", "Show what a BModel or ONNX file holds."),
     Command("import-weights", "jobs.import_weights:command", "Make ONNX of a published checkpoint."),
+    Command(
+        "compile", "jobs.compile:command", "Compile an ONNX file for the chip, and check it on the simulator."
+    ),
+    Command("latency", "jobs.show_latency:command", "Show the chip's predicted time, layer by layer."),
+    Command("toolchain", "jobs.toolchain:app", "Show or install the vendor's compiler."),
+    Command("report", "jobs.report:report_command", "Write a run's report, or compare several runs."),
     Command("node", "jobs.node:command", "Start or stop this host's part of a cluster."),
 )
 
