@@ -34,6 +34,8 @@ _COLOURS: Final[dict[str, Colour]] = {
     "crowd": (187, 187, 187),
 }
 _DARK: Final[Colour] = (20, 20, 20)
+_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_SCALE: Final = 0.42
 
 
 def save_images(run: RunFolder, count: int) -> int:
@@ -94,7 +96,14 @@ def draw_boxes(bgr: Image, boxes: Sequence[Box], scale: float) -> Image:
         colour = _COLOURS[box.kind]
         for shade, thickness in ((_DARK, 4), (colour, 2)):
             cv2.rectangle(drawn, (left, top), (right, bottom), shade, thickness, cv2.LINE_AA)
-        at = left + 2, top - 5 if top > 16 else top + 14
-        for shade, thickness in ((_DARK, 3), (colour, 1)):
-            cv2.putText(drawn, box.title, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, shade, thickness, cv2.LINE_AA)
+        _draw_title(drawn, box.title, left, top, colour)
     return drawn
+
+
+def _draw_title(drawn: Image, title: str, left: int, top: int, colour: Colour) -> None:
+    """The title on a dark ground above the box, or inside it at the image's upper border."""
+    (width, height), below = cv2.getTextSize(title, _FONT, _FONT_SCALE, 1)
+    left = max(0, min(left, drawn.shape[1] - width))
+    base = top - below - 1 if top > height + below + 2 else top + height + 2
+    cv2.rectangle(drawn, (left, base - height - 1), (left + width, base + below), _DARK, cv2.FILLED)
+    cv2.putText(drawn, title, (left, base), _FONT, _FONT_SCALE, colour, 1, cv2.LINE_AA)
