@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bmodel.errors import LibraryError
 from tpu_worker.devices.choose_device import check_device, resolve_device
 from tpu_worker.devices.options import DeviceName, DeviceOptions, FaultAction, TimedOptions
 from tpu_worker.devices.protocol import Batch, Device
@@ -34,7 +33,9 @@ def open_device(options: DeviceOptions) -> Device:
 
         return TimedDevice(options)
     if options.name == "sail":
-        raise LibraryError("device: 'sail' is not available")
+        from tpu_worker.devices.sail import SailDevice
+
+        return SailDevice(options)
     from tpu_worker.devices.bmrt_device import BmrtDevice
 
     return BmrtDevice(options)
