@@ -17,7 +17,7 @@ from data.formats import DetectionFormat
 from data.ground_truth import Scored, Sizes, size_of
 from data.label_names import find_files, match_labels, refuse_strangers
 from data.label_text import OnProblem, raise_problem, read_text
-from data.yolo_labels import YoloLabels, parse_yolo
+from data.yolo_labels import YoloLabels, YoloLayout, parse_yolo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,20 +55,11 @@ def read_detections(
     refuse_strangers(matched, files=files, image_ids=list(images))
     paths = {image_id: files[stem] for image_id, stem in matched.items()}
     if label_format == "competition":
-        named = {
-            image_id: parse_named(read_text(path), "detections", place=str(path), on_problem=on_problem)
-            for image_id, path in paths.items()
-        }
+        named = _read_named(paths, on_problem)
         detections, names = _of_named(named, images, class_names)
         i_time_ms = mean_time_ms(boxes.time_ms for boxes in named.values())
     else:
-        count = None if class_names is None else len(class_names)
-        labels = {
-            image_id: parse_yolo(
-                read_text(path), label_format, place=str(path), class_count=count, on_problem=on_problem
-            )
-            for image_id, path in paths.items()
-        }
+        labels = _read_yolo(paths, label_format, class_names, on_problem)
         detections, names, i_time_ms = _of_yolo(labels, images), _as_tuple(class_names), None
     return DetectionFiles(
         detections=detections,
@@ -77,6 +68,25 @@ def read_detections(
         unmatched=len(files) - len(paths),
         i_time_ms=i_time_ms,
     )
+
+
+def _read_named(paths: dict[str, Path], on_problem: OnProblem) -> dict[str, NamedBoxes]:
+    return {
+        image_id: parse_named(read_text(path), "detections", place=str(path), on_problem=on_problem)
+        for image_id, path in paths.items()
+    }
+
+
+def _read_yolo(
+    paths: dict[str, Path], layout: YoloLayout, class_names: Sequence[str] | None, on_problem: OnProblem
+) -> dict[str, YoloLabels]:
+    count = None if class_names is None else len(class_names)
+    return {
+        image_id: parse_yolo(
+            read_text(path), layout, place=str(path), class_count=count, on_problem=on_problem
+        )
+        for image_id, path in paths.items()
+    }
 
 
 def _as_tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -32,32 +32,45 @@ class Evaluation(BaseModel):
     score_protocol: ScoreProtocol
 
 
+RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="folder of a finished run")]
+DetectionsOption = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="detection files to score instead of a run's")
+]
+FormatOption = Annotated[
+    LabelFormatOption | None, typer.Option(help="format of the detection files; cannot be guessed")
+]
+TruthOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", help="COCO JSON, folder of YOLO labels or of the VOC tool's files [the run's]"
+    ),
+]
+ImagesOption = Annotated[
+    str | None, typer.Option(metavar="PATH", help="the images, where YOLO labels need their sizes")
+]
+NamesOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="a name a line, where neither side names the classes")
+]
+WhoOption = Annotated[
+    EvaluatorOption | None, typer.Option(help="who computes COCO's mAP [hotcoco, or the run's]")
+]
+ProtocolOption = Annotated[
+    ScoreProtocol | None, typer.Option(help="whose mAP enters the score [voc, or the run's]")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+
+
 def command(
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="folder of a finished run")] = None,
+    run: RunArgument = None,
     *,
-    detections: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="detection files to score instead of a run's")
-    ] = None,
-    label_format: Annotated[
-        LabelFormatOption | None, typer.Option(help="format of the detection files; cannot be guessed")
-    ] = None,
-    ground_truth: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH", help="COCO JSON, folder of YOLO labels or of the VOC tool's files [the run's]"
-        ),
-    ] = None,
-    images: Annotated[
-        str | None, typer.Option(metavar="PATH", help="the images, where YOLO labels need their sizes")
-    ] = None,
-    class_names: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="a name a line, where neither side names the classes")
-    ] = None,
-    evaluator: Annotated[EvaluatorOption, typer.Option(help="who computes COCO's mAP")] = "hotcoco",
-    score_protocol: Annotated[
-        ScoreProtocol | None, typer.Option(help="whose mAP enters the score [voc, or the run's]")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
+    detections: DetectionsOption = None,
+    label_format: FormatOption = None,
+    ground_truth: TruthOption = None,
+    images: ImagesOption = None,
+    class_names: NamesOption = None,
+    evaluator: WhoOption = None,
+    score_protocol: ProtocolOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Score a finished run once more (and update its metrics.json), or anybody's detection files."""
     _check_options(run, detections, label_format, ground_truth, images, class_names)
@@ -76,7 +89,7 @@ def command(
             ground_truth=ground_truth,
             images=images,
             class_names=class_names,
-            evaluator=evaluator,
+            evaluator=evaluator or "hotcoco",
             score_protocol=score_protocol or "voc",
         )
     if json:

@@ -15,6 +15,7 @@ from jobs.mean_ap_values import CocoAp, CocoClassAp
 
 Evaluator = Literal["hotcoco", "pycocotools"]
 Precision = NDArray[np.float64]
+Entries = list[dict[str, Any]]
 
 # Positions along the libraries' axes of IoU thresholds (0.50, 0.55 … 0.95), areas, and detections an image.
 _IOU_50, _IOU_75 = 0, 5
@@ -97,25 +98,13 @@ def _with_hotcoco(truth: GroundTruth, detections: Scored, class_ids: NDArray[np.
 
 
 def _with_pycocotools(truth: GroundTruth, detections: Scored, class_ids: NDArray[np.int32]) -> Precision:
-    from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    def data_set(**columns: NDArray[Any]) -> Any:
-        names = tuple(columns)
-        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        made = COCO()
-        made.dataset = {
-            "images": _images(truth),
-            "categories": _categories(class_ids),
-            "annotations": [
-                {"id": number, **dict(zip(names, row, strict=True))} for number, row in enumerate(rows, 1)
-            ],
-        }
-        made.createIndex()
-        return made
-
     kept = np.isin(truth.class_id, class_ids)
-    real = data_set(
+    images, categories = _images(truth), _categories(class_ids)
+    real = _data_set(
+        images,
+        categories,
         image_id=truth.box_image[kept] + 1,
         category_id=truth.class_id[kept],
         bbox=_xywh(truth.xyxy[kept]),
@@ -123,7 +112,9 @@ def _with_pycocotools(truth: GroundTruth, detections: Scored, class_ids: NDArray
         iscrowd=truth.crowd[kept].astype(np.int64),
     )
     boxes = _xywh(detections.xyxy)
-    detected = data_set(
+    detected = _data_set(
+        images,
+        categories,
         image_id=detections.image + 1,
         category_id=detections.class_id,
         bbox=boxes,
@@ -138,11 +129,28 @@ def _with_pycocotools(truth: GroundTruth, detections: Scored, class_ids: NDArray
     return precision
 
 
-def _images(truth: GroundTruth) -> list[dict[str, Any]]:
+def _data_set(images: Entries, categories: Entries, **columns: NDArray[Any]) -> Any:
+    """Make pycocotools' data set of columns, without the file it would rather read."""
+    from pycocotools.coco import COCO
+
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    made = COCO()
+    made.dataset = {
+        "images": images,
+        "categories": categories,
+        "annotations": [
+            {"id": number, **dict(zip(columns, row, strict=True))} for number, row in enumerate(rows, 1)
+        ],
+    }
+    made.createIndex()
+    return made
+
+
+def _images(truth: GroundTruth) -> Entries:
     return [{"id": number} for number in range(1, len(truth.image_ids) + 1)]
 
 
-def _categories(class_ids: NDArray[np.int32]) -> list[dict[str, Any]]:
+def _categories(class_ids: NDArray[np.int32]) -> Entries:
     return [{"id": class_id, "name": str(class_id)} for class_id in class_ids.tolist()]
 
 

@@ -179,22 +179,6 @@ def test_a_file_name_cannot_lead_out_of_the_target(work: Path, capsys: pytest.Ca
     assert not (work / "labels").exists()
 
 
-def test_an_image_that_cannot_be_read_is_told(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (work / "images/broken.jpg").write_bytes(b"no image")
-    write_files(work / "labels", {"a.txt": "0 0.5 0.5 0.1 0.1\n"})
-    assert convert(work, "labels", "yolo", "out.coco", "coco") == 1
-    assert "broken.jpg': it is damaged or no image" in capsys.readouterr().err
-
-
-def test_a_pipe_among_the_images_is_told_and_never_waited_for(
-    work: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    os.mkfifo(work / "images/pipe.jpg")
-    write_files(work / "labels", {"a.txt": "0 0.5 0.5 0.1 0.1\n"})
-    assert convert(work, "labels", "yolo", "out.coco", "coco") == 1
-    assert "an image must be a regular file" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,81 +11,20 @@ import numpy as np
 import pytest
 import typer
 
-from bmodel.errors import ConfigurationError, RunError
-from cluster.results import shard_result
-from cluster.work import Shard
-from data.formats import FormatError, format_labels
+from bmodel.errors import ConfigurationError
+from data.formats import FormatError
 from data.ground_truth import GroundTruth, Scored
 from jobs.evaluate import Evaluation, command
 from jobs.evaluate_files import evaluate_files
-from jobs.evaluate_run import evaluate_run
 from jobs.mean_ap import evaluate
-from jobs.measure import measure
-from jobs.metrics import Metrics, TimeSpent, model_metrics
-from jobs.run_folder import begin_run, finish_run
-from jobs.run_store import LocalStore
-from tests.label_sets import detections_near, random_truth, write_files
-from tests.small_specs import head_spec
-from tpu_worker.boxes import Detections
-from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes
-
-SIZE_HW = (480, 640)
-NAMES = ("class0", "class1", "class2")
+from tests.evaluation_files import NAMES, coco_json, figures, image_folder, known_set, label_folder
+from tests.label_sets import random_truth, write_files
 
 
 @pytest.fixture
 def known() -> tuple[GroundTruth, Scored]:
     """Truth of 8 images, and detections better than chance."""
-    truth = replace(random_truth(1, images=8, objects=40, classes=3), class_names=NAMES)
-    # The truth's files have no areas of their own.
-    xyxy = np.round(truth.xyxy, 3)
-    truth = replace(truth, xyxy=xyxy, area=(xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1]))
-    return truth, detections_near(truth, 2)
-
-
-def coco_json(truth: GroundTruth, folder: Path, image_ids: Sequence[str] | None = None) -> Path:
-    content = {
-        "images": [
-            {"id": number, "file_name": name, "height": SIZE_HW[0], "width": SIZE_HW[1]}
-            for number, name in enumerate(image_ids or truth.image_ids)
-        ],
-        "categories": [{"id": number, "name": name} for number, name in enumerate(truth.class_names or ())],
-        "annotations": [
-            {"image_id": int(image), "category_id": int(class_id), "bbox": [x1, y1, x2 - x1, y2 - y1]}
-            for image, class_id, (x1, y1, x2, y2) in zip(
-                truth.box_image, truth.class_id, truth.xyxy.tolist(), strict=True
-            )
-        ],
-    }
-    path = folder / "instances.json"
-    path.write_text(json.dumps(content))
-    return path
-
-
-def label_folder(truth: GroundTruth, found: Scored | None, label_format: Any, folder: Path) -> Path:
-    texts = {}
-    for image, image_id in enumerate(truth.image_ids):
-        source = (truth.box_image, truth.class_id, truth.xyxy) if found is None else None
-        image_of, class_of, box_of = source or (found.image, found.class_id, found.xyxy)  # type: ignore[union-attr]
-        rows = np.flatnonzero(image_of == image)
-        confidence = np.ones(len(rows)) if found is None else found.confidence[rows]
-        texts[image_id.replace(".jpg", ".txt")] = format_labels(
-            label_format, box_of[rows], confidence, class_of[rows], SIZE_HW, NAMES, 100.0 + image
-        )
-    return write_files(folder, texts)
-
-
-def image_folder(truth: GroundTruth, folder: Path) -> Path:
-    folder.mkdir()
-    _, encoded = cv2.imencode(".jpg", np.zeros((*SIZE_HW, 3), np.uint8))
-    for image_id in truth.image_ids:
-        (folder / image_id).write_bytes(encoded.tobytes())
-    return folder
-
-
-def figures(result: Evaluation) -> list[float | None]:
-    coco, yolo, voc = result.map.coco, result.map.yolo, result.map.voc
-    return [coco.ap, coco.ap50, yolo.ap, yolo.ap50, yolo.precision, yolo.recall, voc.ap50]
+    return known_set()
 
 
 @pytest.mark.parametrize("label_format", ["yolo", "yolo-conf-second"])
@@ -252,119 +188,3 @@ def test_the_command_prints_a_table_or_json(
     app([*arguments, "--json", "--evaluator", "pycocotools"], standalone_mode=False)
     result = Evaluation.model_validate_json(capsys.readouterr().out)
     assert f"VOC protocol    AP50 {result.map.voc.ap50:.4f}, 3 classes" in table
-
-
-def finished_run(
-    truth: GroundTruth, found: Scored, place: Path, *, device: str = "cpu", ok: bool = True
-) -> Path:
-    """A run of the truth's images in two shards, as the job leaves it; the last image failed."""
-    spec = head_spec(classes=3)
-    store = LocalStore(place)
-    facts = {
-        "image_count": len(truth.image_ids),
-        "device": device,
-        "fingerprint": {"class-names": list(NAMES)},
-        "configuration": {"evaluator": "hotcoco"},
-        "spec": spec.model_dump(mode="json"),
-    }
-    run = begin_run(store, resume=False, facts=facts)
-    results = [_image_result(image, image_id, found) for image, image_id in enumerate(truth.image_ids[:-1])]
-    failed = ImageRef(index=len(results), image_id=truth.image_ids[-1], path="p")
-    results.append(
-        ImageResult(
-            image=failed,
-            size_hw=None,
-            detections=None,
-            failure=ImageFailure(stage="decode", reason="cut short"),
-            times=StageTimes(),
-            started_s=1.0,
-            finished_s=1.1,
-        )
-    )
-    for start, stop in ((0, 5), (5, len(results))):
-        table = shard_result(
-            results[start:stop], class_names=NAMES, batch_size=1, run_started_s=0.0, card="host/0", attempt=1
-        )
-        run.log.add(Shard(start, stop), table, 1)
-    metrics = measure(
-        run.log,
-        spec=spec,
-        device=device,
-        model=model_metrics(spec, name="x.onnx", sha256="0" * 64),
-        ground_truth=None,
-        evaluator="hotcoco",
-        score_protocol="voc",
-        time=TimeSpent(detect_s=1.0, write_s=0.1),
-        accounts={},
-    )
-    store.write("metrics.json", metrics.model_dump_json().encode())
-    if ok:
-        finish_run(run)
-    return place
-
-
-def _image_result(image: int, image_id: str, found: Scored) -> ImageResult:
-    rows = np.flatnonzero(found.image == image)
-    return ImageResult(
-        image=ImageRef(index=image, image_id=image_id, path=image_id),
-        size_hw=SIZE_HW,
-        detections=Detections(
-            xyxy=found.xyxy[rows], confidence=found.confidence[rows], class_id=found.class_id[rows]
-        ),
-        failure=None,
-        times=StageTimes(inference_ms=20.0),
-        started_s=time.time(),
-        finished_s=time.time() + 0.1,
-    )
-
-
-def test_a_run_is_scored_again_and_its_metrics_follow(
-    known: tuple[GroundTruth, Scored], tmp_path: Path
-) -> None:
-    truth, found = known
-    place = finished_run(truth, found, tmp_path / "run", device="sail")
-    result = evaluate_run(str(place), ground_truth=coco_json(truth, tmp_path), score_protocol="coco")
-    seen = np.flatnonzero(found.image != len(truth.image_ids) - 1)
-    expected = evaluate(
-        truth,
-        Scored(
-            image=found.image[seen],
-            class_id=found.class_id[seen],
-            confidence=found.confidence[seen],
-            xyxy=found.xyxy[seen],
-        ),
-    )
-    assert result.map.voc == expected.voc
-    assert result.map.yolo.ap == pytest.approx(expected.yolo.ap, abs=1e-9)
-    assert result.map.coco.ap == pytest.approx(expected.coco.ap, abs=1e-9)
-    assert result.objects == len(truth.xyxy), "objects on the failed image count as missed"
-    assert result.i_time_ms is not None
-    assert result.map.coco.ap50
-    assert result.score == pytest.approx(result.map.coco.ap50 * 100 + (1000 - result.i_time_ms) * 0.1)
-    metrics = Metrics.model_validate_json((place / "metrics.json").read_bytes())
-    assert (metrics.map, metrics.score, metrics.score_protocol) == (result.map, result.score, "coco")
-    again = evaluate_run(str(place), ground_truth=tmp_path / "instances.json", evaluator="pycocotools")
-    assert figures(again) == pytest.approx(figures(result), abs=1e-9)
-    assert again.score_protocol == "coco"
-
-
-def test_a_run_that_cannot_be_scored_is_told_why(known: tuple[GroundTruth, Scored], tmp_path: Path) -> None:
-    truth, found = known
-    path = coco_json(truth, tmp_path)
-    timed = finished_run(truth, found, tmp_path / "timed", device="timed")
-    with pytest.raises(ConfigurationError, match="the timed device's detections are made up"):
-        evaluate_run(str(timed), ground_truth=path)
-    unfinished = finished_run(truth, found, tmp_path / "unfinished", ok=False)
-    with pytest.raises(ConfigurationError, match="must be finished"):
-        evaluate_run(str(unfinished), ground_truth=path)
-    whole = finished_run(truth, found, tmp_path / "whole")
-    with pytest.raises(
-        ConfigurationError, match="--ground-truth: is required, since the run was started without one"
-    ):
-        evaluate_run(str(whole))
-    (whole / "metrics.json").write_text("{}")
-    with pytest.raises(RunError, match=r"metrics.json' is damaged"):
-        evaluate_run(str(whole), ground_truth=path)
-    (whole / "metrics.json").unlink()
-    with pytest.raises(RunError, match=r"metrics.json' is missing"):
-        evaluate_run(str(whole), ground_truth=path)

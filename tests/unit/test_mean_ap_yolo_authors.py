@@ -57,7 +57,11 @@ def network_for(model: Path, height: int, width: int) -> onnxruntime.InferenceSe
     for value, stride in [(network.graph.input[0], 1), *zip(network.graph.output, STRIDES, strict=True)]:
         dims = value.type.tensor_type.shape.dim
         dims[2].dim_value, dims[3].dim_value = height // stride, width // stride
-    return onnxruntime.InferenceSession(network.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(
+        network.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def canvas_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
