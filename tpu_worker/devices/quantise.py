@@ -18,7 +18,8 @@ def quantise(values: NDArray[np.float32], tensor: TensorSpec) -> NDArray[Any]:
     dtype = np.dtype(tensor.dtype)
     if dtype.kind == "f":
         return np.ascontiguousarray(values, dtype=dtype)
-    scaled = values * np.float32(tensor.scale)
+    # Contiguous from here on: every array below keeps the order of the one before.
+    scaled = np.ascontiguousarray(values) * np.float32(tensor.scale)
     if tensor.zero_point:
         scaled += np.float32(tensor.zero_point)
     whole = np.trunc(scaled)
