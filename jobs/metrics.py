@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Final, Literal
 
@@ -99,3 +100,8 @@ def model_metrics(spec: ModelSpec, *, name: str, sha256: str) -> ModelMetrics:
         batch=spec.batch,
         classes=len(spec.class_names),
     )
+
+
+def json_schema() -> str:
+    """The JSON Schema of metrics.json, as docs/metrics.schema.json holds it."""
+    return json.dumps(Metrics.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
