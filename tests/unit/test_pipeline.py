@@ -41,10 +41,11 @@ class NumberStages:
         self.prepared.put(image.index)
         if image.path == "bad":
             return ImageFailure(stage="decode", reason=f"bad {image.index}")
-        if image.path == "prepare-error":
-            raise ValueError(f"preparing {image.index}")
         # What a slot held before is named truly.
-        assert (previous is None) == (not target.any())
+        assert previous is None or (target == previous.source_hw[0]).all()
+        if image.path == "prepare-error":
+            target.fill(-1)
+            raise ValueError(f"preparing {image.index}")
         target.fill(1 + image.index)
         return Prepared(
             letterbox=Letterbox.fit((1 + image.index, 7), (8, 8)), decode_ms=1.0, preprocess_ms=2.0
@@ -84,17 +85,8 @@ def pipeline(stages: NumberStages, *, batch: int = 2, prepare_threads: int = 2) 
 
 
 def numbers(results: list[ImageResult]) -> list[float | None]:
-    return [
-        None if result.detections is None else float(result.detections.confidence[0]) - 1
-        for result in results
-    ]
-
-
-def drained(queue_: queue.SimpleQueue[int]) -> list[int]:
-    found = []
-    while not queue_.empty():
-        found.append(queue_.get())
-    return found
+    found = [result.detections for result in results]
+    return [None if detections is None else float(detections.confidence[0]) - 1 for detections in found]
 
 
 class Caller(threading.Thread):
@@ -170,8 +162,7 @@ def test_preparing_runs_ahead_of_a_busy_device_but_not_without_end() -> None:
     with pipeline(stages, batch=2, prepare_threads=2) as running:
         caller = Caller(running, images(*range(100)))
         # Three slots: one at the device, two ready behind it.
-        ahead = {stages.prepared.get(timeout=WAIT_S) for _ in range(6)}
-        assert ahead == set(range(6))
+        assert {stages.prepared.get(timeout=WAIT_S) for _ in range(6)} == set(range(6))
         assert stages.launched.get(timeout=WAIT_S) in ([1.0, 2.0], [3.0, 4.0], [5.0, 6.0])
         with pytest.raises(queue.Empty):
             stages.prepared.get(timeout=0.2)
@@ -204,12 +195,24 @@ def test_an_error_of_the_device_ends_the_call_and_no_other(error: BaseException)
         assert numbers(running.run(images(*range(50)))) == list(range(50))
 
 
-def test_after_an_error_the_rest_of_the_call_is_skipped() -> None:
+def test_after_an_error_of_the_device_the_rest_of_the_call_is_skipped() -> None:
     stages = NumberStages()
     stages.device_error = DeviceError("the card died")
     with pipeline(stages, batch=1, prepare_threads=1) as running, pytest.raises(DeviceError):
         running.run(images(*range(1000)))
-    assert len(drained(stages.prepared)) < 20
+    assert stages.launched.qsize() == 1
+    assert stages.prepared.qsize() < 20
+
+
+def test_after_an_error_in_preparing_the_rest_of_the_call_is_skipped() -> None:
+    stages = NumberStages()
+    refs = [*images(0), *images(1, path="prepare-error"), *images(*range(2, 1000))]
+    with pipeline(stages, batch=8, prepare_threads=1) as running:
+        with pytest.raises(ValueError, match="preparing 1"):
+            running.run(refs)
+        assert numbers(running.run(images(*range(50)))) == list(range(50))
+    assert stages.prepared.qsize() == 2 + 50
+    assert stages.launched.qsize() == 7
 
 
 @pytest.mark.parametrize(
