@@ -45,8 +45,8 @@ def detect(config: DetectConfig) -> int:
     with ExitStack() as stack:
         stop = stack.enter_context(stoppable())
         if address:
-            stack.enter_context(connected(address, local_resources={}))
-            stop.install()
+            with stop.while_ray_starts():
+                stack.enter_context(connected(address, local_resources={}))
         plan = make_plan(config, spec, cards_of_cluster=real_cards_of_cluster() if address else None)
         store = open_store(config.output or default_output(plan))
         check_folder(store, resume=config.resume)
@@ -57,8 +57,8 @@ def detect(config: DetectConfig) -> int:
         try:
             if run.log.image_count < len(images):
                 if not address:
-                    stack.enter_context(connected(None, local_resources=cards.local_resources()))
-                    stop.install()
+                    with stop.while_ray_starts():
+                        stack.enter_context(connected(None, local_resources=cards.local_resources()))
                 slots = _detect_images(config, plan, images, run, cards, stop)
             metrics = derive(config, plan, run, slots, detect_s=time.monotonic() - began)
         except Stopped as stopped:

@@ -18,15 +18,15 @@ class Stopped(RunError):
 
 
 class StopRequest:
-    """Whether the run was asked to stop.
+    """Whether the run was asked to stop; the signal's handler raises Stopped at once.
 
-    The signal's handler raises Stopped at once, except inside `deferred`: Ray's calls turn an exception out of a
-    handler into something else, or lose it. There it is only noted, and `check` raises it.
+    Ray's calls do not bear that, hence two exceptions: in `deferred` the request is only noted, and `check` raises
+    it; in `while_ray_starts` the handler raises SystemExit, which Ray lets pass where it would swallow an error.
     """
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
-        self._deferred = False
+        self._raise: type[BaseException] | None = Stopped
 
     def check(self) -> None:
         """Raise Stopped if the run was asked to stop."""
@@ -36,37 +36,49 @@ class StopRequest:
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Hold the request back until the end of the `with` block, or until `check`."""
-        self._deferred = True
+        self._raise = None
         try:
             yield
         finally:
-            self._deferred = False
+            self._raise = Stopped
         self.check()
 
+    @contextmanager
+    def while_ray_starts(self) -> Iterator[None]:
+        """Keep hold of the signals, although Ray puts a handler of its own in place, which exits."""
+        self._raise = SystemExit
+        try:
+            yield
+        except SystemExit:
+            raise Stopped(f"stopped by {self.signal_name or 'SIGTERM'}") from None
+        finally:
+            self._raise = Stopped
+        self.check()
+        self.install()
+
     def install(self) -> None:
-        """Take the signals over; again after Ray has started, since it puts its own handlers in place."""
-        for number in SIGNALS:
-            signal.signal(number, self._take)
+        """Take the signals over, if this is the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._take)
 
     def _take(self, number: int, _frame: FrameType | None) -> None:
         # A second signal has its default effect.
         signal.signal(number, signal.SIG_DFL)
         self.signal_name = signal.Signals(number).name
-        if not self._deferred:
-            self.check()
+        if self._raise is not None:
+            raise self._raise(f"stopped by {self.signal_name}")
 
 
 @contextmanager
 def stoppable() -> Iterator[StopRequest]:
-    """Take SIGTERM and SIGINT over for the length of a `with` block, if this is the main thread."""
-    request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
+    """Take SIGTERM and SIGINT over for the length of a `with` block."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    request = StopRequest()
     request.install()
     try:
         yield request
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
