@@ -90,7 +90,7 @@ def numbers(results: list[ImageResult]) -> list[float | None]:
 
 
 class Caller(threading.Thread):
-    """A call of `run` in a thread of its own."""
+    """A call of `run` in its own thread."""
 
     def __init__(self, running: Pipeline, refs: list[ImageRef]) -> None:
         super().__init__(daemon=True)
@@ -129,8 +129,7 @@ def test_results_carry_size_and_times() -> None:
         (result,) = running.run(images(4))
     assert result.size_hw == (5, 7)
     assert (result.times.decode_ms, result.times.preprocess_ms) == (1.0, 2.0)
-    assert result.times.inference_ms > 0
-    assert result.times.postprocess_ms > 0
+    assert min(result.times.inference_ms, result.times.postprocess_ms) > 0
     assert 0 < result.started_s <= result.finished_s
 
 
@@ -179,8 +178,8 @@ def test_a_second_call_is_prepared_while_the_first_is_at_the_device() -> None:
         second = Caller(running, images(10, 11))
         assert {stages.prepared.get(timeout=WAIT_S) for _ in range(4)} == {0, 1, 10, 11}
         stages.gate.set()
-        assert numbers(first.finished().results or []) == [0, 1]
-        assert numbers(second.finished().results or []) == [10, 11]
+        results = [numbers(caller.finished().results or []) for caller in (first, second)]
+        assert results == [[0, 1], [10, 11]]
 
 
 @pytest.mark.parametrize("error", [DeviceError("the card died"), ValueError("a bug"), MemoryError()])
@@ -220,9 +219,11 @@ def test_after_an_error_in_preparing_the_rest_of_the_call_is_skipped() -> None:
 )
 def test_an_error_of_a_stage_reaches_the_caller(refs: list[ImageRef]) -> None:
     with pipeline(NumberStages()) as running:
+        # Every slot has been used before, and is used again, the one left half written too.
+        assert numbers(running.run(images(*range(20)))) == list(range(20))
         with pytest.raises(ValueError, match=r"preparing 2|decoding 666"):
             running.run(refs)
-        assert numbers(running.run(images(5, 6, 7))) == [5, 6, 7]
+        assert numbers(running.run(images(*range(20)))) == list(range(20))
 
 
 def test_many_callers_at_once() -> None:
