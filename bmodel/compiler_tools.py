@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -103,6 +104,9 @@ class CompilerTools:
 
     def _wait(self, command: list[str], log: int) -> int:
         """Run a command to its end; its whole process group is dead after this call, however it ends."""
+        # A signal that stops us must not arrive between the start and the `try` that ends what was started.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        process = None
         try:
             process = subprocess.Popen(
                 command,
@@ -113,15 +117,19 @@ class CompilerTools:
                 stderr=log,
                 pass_fds=(self.staging.lock_fd,),
                 start_new_session=True,
+                # A system call and nothing else, which is safe in the forked child of threads, too.
+                preexec_fn=partial(signal.pthread_sigmask, signal.SIG_SETMASK, blocked),  # noqa: PLW1509
             )
-        except OSError as error:
-            raise ToolError(f"cannot start '{command[0]}': {error.strerror}") from error
-        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             # The process is left unreaped until its group is gone, so that its number cannot be someone else's.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        except OSError as error:
+            raise ToolError(f"cannot start '{command[0]}': {error.strerror}") from error
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            if process is not None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         return process.returncode
 
     def _log(self, tool: str) -> Path:

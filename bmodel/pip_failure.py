@@ -14,6 +14,8 @@ CAUSES: Final = (
         r"NewConnection|NameResolution|Connect(ion)?Timeout|ReadTimeout|Proxy|Network is unreachable|name resolution",
         "the package index cannot be reached",
     ),
+    # Without retries pip keeps it to itself that it could not connect.
+    (r"from versions: none", "the package index does not have it, or cannot be reached"),
     (r"SSLError|CERTIFICATE_VERIFY_FAILED", "the package index's certificate is not trusted"),
     (r"Permission denied", "a folder cannot be written"),
     (r"No module named pip", "this Python has no pip"),

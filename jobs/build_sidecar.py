@@ -6,32 +6,18 @@ import os
 import shutil
 from pathlib import Path
 
-from bmodel.anchors import Anchors
 from bmodel.build import Build, latency_path
 from bmodel.container import read_container
 from bmodel.infer_spec import infer_from_container
 from bmodel.model_file import CHIP
 from bmodel.sidecar import ModelSpec, Verification, write_sidecar
+from jobs.source_network import SourceNetwork
 
 
-def describe_build(
-    build: Build,
-    onnx: Path,
-    twin: ModelSpec | None,
-    *,
-    anchors: str | Anchors | None,
-    class_names: tuple[str, ...] | None,
-) -> ModelSpec:
-    """Describe a build by its own shapes, and by its twin's sidecar where there is one.
-
-    anchors, class_names: instead of the twin's. Raises ConfigurationError when they do not fit the network.
-    """
-    if anchors is None and twin is not None and twin.heads:
-        anchors = tuple(head.anchors_wh for head in sorted(twin.heads, key=lambda head: head.stride))
-    if class_names is None and twin is not None:
-        class_names = twin.class_names
+def describe_build(build: Build, source: SourceNetwork) -> ModelSpec:
+    """Describe a build by its own shapes, and by what is known of the network that it was made of."""
     container = read_container(build.bmodel, chip=CHIP)
-    spec = infer_from_container(container, build.record.bmodel_sha256, anchors, class_names)
+    spec = infer_from_container(container, build.record.bmodel_sha256, source.anchors, source.class_names)
     tools = {"tpu_mlir": build.record.tpu_mlir}
     if build.record.calibration:
         tools["calibration"] = build.record.calibration
@@ -40,11 +26,11 @@ def describe_build(
             "name": build.record.name,
             "precision": build.record.precision,
             "normalisation": build.record.normalisation,
-            "source_name": _relative(onnx, build.bmodel),
+            "source_name": _relative(source.path, build.bmodel),
             "source_sha256": build.record.source_sha256,
             "latency": build.latency().prediction,
             "tools": tools,
-            "licence": twin.licence if twin else None,
+            "licence": source.licence,
         }
     )
 

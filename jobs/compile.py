@@ -9,10 +9,6 @@ from typing import Annotated
 
 import typer
 
-from bmodel.errors import ModelFileError
-from bmodel.model_file import load_spec
-from bmodel.onnx_file import read_onnx
-from bmodel.sidecar import sidecar_path
 from bmodel.toolchain import find_toolchain
 from jobs.compile_options import (
     METHODS,
@@ -26,6 +22,7 @@ from jobs.compile_options import (
 from jobs.input_shapes import input_shapes, parse_batches, parse_sizes
 from jobs.prepare import read_class_names
 from jobs.size_job import Report, SizeJob
+from jobs.source_network import read_network
 from jobs.stop_signals import stoppable
 
 
@@ -105,27 +102,14 @@ def compile_all(network: Path, options: CompileOptions, *, report: Report) -> li
     Raises ToolError when a tool fails or a BModel differs too much from its twin; the BModels before stay.
     """
     find_toolchain()
-    onnx = read_onnx(network)
-    check_loads(network)
-    twin = load_spec(network) if sidecar_path(network).is_file() else None
-    shapes = input_shapes(onnx, twin, options.batches, options.sizes)
+    source = read_network(network, anchors=options.anchors, class_names=options.class_names)
+    shapes = input_shapes(source.onnx, source.sidecar, options.batches, options.sizes)
+    for shape in shapes:
+        source.check(shape)
     compiled = []
     for input_hw, group in groupby(shapes, key=lambda shape: (shape[2], shape[3])):
         with tempfile.TemporaryDirectory(prefix="raysail-") as scratch:
-            job = SizeJob(network=network, twin=twin, options=options, report=report, scratch=Path(scratch))
+            job = SizeJob(source=source, options=options, report=report, scratch=Path(scratch))
             job.prepare(input_hw)
             compiled += [job.compile(shape) for shape in group]
     return compiled
-
-
-def check_loads(network: Path) -> None:
-    """Raise ModelFileError unless ONNX Runtime loads the file: the compiler would accept one that contradicts itself."""
-    import onnxruntime
-
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        onnxruntime.InferenceSession(network, settings, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions have no base of their own.
-        raise ModelFileError(f"ONNX Runtime cannot load '{network}': {str(error).splitlines()[0]}") from error

@@ -10,14 +10,15 @@ from typing import Final
 from bmodel.build import Build
 from bmodel.compile import Calibration, CompileRequest, compile_network, rank_layers
 from bmodel.errors import ConfigurationError, ToolError
-from bmodel.sidecar import ModelSpec, Normalisation, write_sidecar
+from bmodel.sidecar import ModelSpec, write_sidecar
 from jobs.build_sidecar import copy_with_sidecar, describe_build, with_verification
 from jobs.calibration_images import choose_images, write_calibration_images
 from jobs.compile_options import CompileOptions
 from jobs.input_shapes import Shape, shape_label
+from jobs.source_network import SourceNetwork
 from jobs.verify import Twins, failure, verify
 
-SAMPLE_IMAGES: Final = Path(__file__).parents[1] / "data/sample"
+SAMPLE_IMAGES: Final = Path(__file__).parents[1] / "data/sample/images"
 SEARCH_IMAGES: Final = 32  # the layer search runs the network hundreds of times on each
 
 Report = Callable[[str], None]
@@ -27,18 +28,12 @@ Report = Callable[[str], None]
 class SizeJob:
     """What the builds of one size share: the calibration's images, then its table, and the layers kept in FP32."""
 
-    network: Path
-    twin: ModelSpec | None
+    source: SourceNetwork
     options: CompileOptions
     report: Report
     scratch: Path
     calibration: Calibration | Path | None = None
     fp32_layers: tuple[str, ...] = field(default=())
-
-    @property
-    def normalisation(self) -> Normalisation:
-        """How pixels become the network's input."""
-        return self.twin.normalisation if self.twin else Normalisation()
 
     def prepare(self, input_hw: tuple[int, int]) -> None:
         """Fit the calibration's images into the input."""
@@ -47,7 +42,7 @@ class SizeJob:
             return
         paths = choose_images(quantisation.images, quantisation.count, option="--calibration")
         images = self.scratch / "calibration"
-        write_calibration_images(paths, images, input_hw=input_hw, normalisation=self.normalisation)
+        write_calibration_images(paths, images, input_hw=input_hw, normalisation=self.source.normalisation)
         self.calibration = Calibration(images=images, count=len(paths), method=quantisation.method)
         self.fp32_layers = quantisation.fp32_layers
 
@@ -60,27 +55,24 @@ class SizeJob:
             # The next batch takes the same ranges, so that batches differ in speed only.
             self.calibration = self.scratch / "calibration.table"
             self.calibration.write_bytes(build.calibration_table.read_bytes())
-        spec = describe_build(
-            build, self.network, self.twin, anchors=self.options.anchors, class_names=self.options.class_names
-        )
-        spec = self._verified(spec, build)
+        spec = self._verified(describe_build(build, self.source), build)
         report_latency(spec, self.report)
         if self.options.copy_to is not None:
-            return copy_with_sidecar(build.bmodel, spec, self.network, self.options.copy_to)
+            return copy_with_sidecar(build.bmodel, spec, self.source.path, self.options.copy_to)
         return build.bmodel
 
     def _request(self, shape: Shape) -> CompileRequest:
         quantisation = self.options.quantisation
-        stem = self.options.name or self.network.stem
+        stem = self.options.name or self.source.path.stem
         # A size that was not asked for is the file's own, and needs no mention.
         label = shape_label(shape, stem) if self.options.sizes else f"{shape[0]}b"
         quantised_io = quantisation is not None and quantisation.quantised_io
         return CompileRequest(
-            onnx=self.network,
+            onnx=self.source.path,
             name=f"{stem}_{self.options.precision}_{label}" + ("_quantised" if quantised_io else ""),
             input_shape=shape,
             precision=self.options.precision,
-            normalisation=self.normalisation,
+            normalisation=self.source.normalisation,
             calibration=self.calibration,
             fp32_layers=self.fp32_layers,
             quantised_io=quantised_io,
@@ -91,10 +83,10 @@ class SizeJob:
         if quantisation is None or not isinstance(self.calibration, Calibration):
             raise ConfigurationError("--calibration: mixed precision needs images to rank the layers on")
         request = CompileRequest(
-            onnx=self.network,
-            name=f"{self.options.name or self.network.stem}_ranking",
+            onnx=self.source.path,
+            name=f"{self.options.name or self.source.path.stem}_ranking",
             input_shape=shape,
-            normalisation=self.normalisation,
+            normalisation=self.source.normalisation,
         )
         count = min(SEARCH_IMAGES, self.calibration.count)
         images = self.calibration.images
@@ -113,7 +105,7 @@ class SizeJob:
             write_sidecar(spec, build.bmodel)
             return spec
         self.report(f"comparing with ONNX Runtime on the chip simulator, {len(images)} images")
-        verification = verify(Twins(bmodel=build.bmodel, onnx=self.network, spec=spec), images)
+        verification = verify(Twins(bmodel=build.bmodel, onnx=self.source.path, spec=spec), images)
         spec = with_verification(spec, verification)
         write_sidecar(spec, build.bmodel)
         if not verification.passed:

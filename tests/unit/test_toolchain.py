@@ -127,6 +127,10 @@ ERROR: No matching distribution found for tpu_mlir==1.30.2
             "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n    Got 1234\n",
             "a downloaded file has another SHA-256",
         ),
+        (
+            NO_NETWORK.partition("\n")[2],
+            "the package index does not have it, or cannot be reached (pip: No matching",
+        ),
         ("/usr/bin/python3: No module named pip\n", "this Python has no pip"),
         ("ERROR: something new\n", "something new"),
         ("", "it printed nothing"),
