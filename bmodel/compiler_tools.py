@@ -10,11 +10,13 @@ import re
 import shlex
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Final, Literal
 
 from bmodel.build_folder import Staging
@@ -104,29 +106,24 @@ class CompilerTools:
 
     def _wait(self, command: list[str], log: int) -> int:
         """Run a command to its end; its whole process group is dead after this call, however it ends."""
-        # A signal that stops us must not arrive between the start and the `try` that ends what was started.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         process = None
         try:
-            process = subprocess.Popen(
-                command,
-                cwd=self.staging.work,
-                env=self.toolchain.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(self.staging.lock_fd,),
-                start_new_session=True,
-                # A system call and nothing else, which is safe in the forked child of threads, too.
-                preexec_fn=partial(signal.pthread_sigmask, signal.SIG_SETMASK, blocked),  # noqa: PLW1509
-            )
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            with signals_held_back():
+                process = subprocess.Popen(
+                    command,
+                    cwd=self.staging.work,
+                    env=self.toolchain.environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(self.staging.lock_fd,),
+                    start_new_session=True,
+                )
             # The process is left unreaped until its group is gone, so that its number cannot be someone else's.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         except OSError as error:
             raise ToolError(f"cannot start '{command[0]}': {error.strerror}") from error
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             if process is not None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -138,3 +135,31 @@ class CompilerTools:
     def _expect(self, written: str, tool: str) -> None:
         if not (self.staging.work / written).is_file():
             raise ToolError(f"the compiler's {tool} ended well but wrote no '{written}'")
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Let no signal's handler raise within the block: it runs when the block has ended.
+
+    Blocking the signals would not do: another thread of this process takes them, and Python still runs the handler
+    in the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    held_back = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in held_back:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in held_back.items():
+            signal.signal(number, handler)
+        for late in arrived:
+            signal.raise_signal(late)
