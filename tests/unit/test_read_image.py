@@ -328,11 +328,12 @@ def test_reduced_decoding_still_covers_the_input(
     assert source.size_hw == (1001, 1603)
 
 
-def test_reduced_decoding_knows_the_size_of_a_turned_image() -> None:
-    options = ReadOptions(reduce_to_hw=(320, 320))
-    source = decode_image(with_exif_orientation(LARGE, 6), options)
-    assert source.size_hw == (1603, 1001)
-    assert source.bgr.shape[:2] == (401, 251)
+@pytest.mark.parametrize("orientation", sorted(TURNS))
+def test_reduced_decoding_knows_the_size_of_a_turned_image(orientation: int) -> None:
+    source = decode_image(with_exif_orientation(LARGE, orientation), ReadOptions(reduce_to_hw=(320, 320)))
+    upright = orientation < 5
+    assert source.size_hw == ((1001, 1603) if upright else (1603, 1001))
+    assert source.bgr.shape[:2] == ((251, 401) if upright else (401, 251))
 
 
 def test_only_jpegs_are_reduced() -> None:
