@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bmodel.sidecar import ModelSpec
@@ -61,6 +62,9 @@ def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
     gallery = gallery_of_run(run, metrics, judged, spec.class_names)
     worst = pictures(run, gallery.worst(SHOWN)) if gallery is not None and judged is not None else ()
     typical = _typical(run, gallery, is_judged=judged is not None)
+    absent = _all_absent((*worst, *typical))
+    if absent:
+        worst = typical = ()
     timeline = draw_timeline(images)
     return Page(
         title=run_name(run),
@@ -82,7 +86,7 @@ def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
         no_health=no_health(metrics),
         failed=images.failed,
         failed_told=_failed_told(images, metrics),
-        gallery_note=_gallery_note(gallery, judged, no_truth),
+        gallery_note=absent or _gallery_note(gallery, judged, no_truth),
         worst=worst,
         typical=typical,
         typical_title=f"{len(typical)} typical images"
@@ -95,6 +99,13 @@ def _typical(run: RunFolder, gallery: Gallery | None, *, is_judged: bool) -> tup
     if gallery is None:
         return ()
     return pictures(run, gallery.typical(SHOWN) if is_judged else gallery.spread(SHOWN))
+
+
+def _all_absent(shown: Sequence[Picture]) -> str:
+    """Why there is nothing to see, when not one image can be read any more."""
+    if not shown or not all(picture.missing for picture in shown):
+        return ""
+    return f"None of the images can be read where the run found them, the first because: {shown[0].missing}."
 
 
 def _gallery_note(gallery: Gallery | None, judged: Judged | None, no_truth: str) -> str:

@@ -177,11 +177,17 @@ def _time_ticks(time_ms: Times, at: Times, shown: NDArray[np.bool_]) -> tuple[Ti
 
 
 def _clock(seconds: float, step_s: float) -> str:
-    if step_s < 60:
-        return f"{seconds:g} s"
-    if step_s < 3600:
+    """Seconds, minutes or hours as fit the step; a time long after the start as a clock shows it."""
+    if step_s >= 3600:
+        return f"{seconds / 3600:g} h"
+    if step_s >= 60 and seconds < 3600:
         return f"{seconds / 60:g} min"
-    return f"{seconds / 3600:g} h"
+    if seconds < 120:
+        return f"{seconds:g} s"
+    whole, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(whole), 60)
+    clock = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return clock if step_s >= 60 else f"{clock}:{rest:02.0f}" if step_s >= 1 else f"{clock}:{rest:04.1f}"
 
 
 def draw_throughput(images: ImageColumns, axis: TimeAxis, mean_per_s: float | None) -> Chart:
