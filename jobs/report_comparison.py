@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from jobs.report_charts import UNIT_TICKS, Chart, Shape, line
 from jobs.report_figures import Group, Row, differing_rows, figure_groups
 from jobs.report_format import count, fraction
 from jobs.report_latency import StagePart, stage_parts
-from jobs.report_run import judged_run, run_name
+from jobs.report_run import judged_run
 from jobs.run_folder import RunFolder
 
 COLOURS = 6
@@ -88,9 +87,13 @@ def compare_runs(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> Compa
 
 
 def _distinct_names(runs: Sequence[RunFolder]) -> tuple[str, ...]:
-    """The last part of each place, or the whole place where two agree."""
-    uses = Counter(run_name(run) for run in runs)
-    return tuple(run_name(run) if uses[run_name(run)] == 1 else run.store.place for run in runs)
+    """As many of the last parts of each place as tell all of them apart; a run given twice keeps its whole place."""
+    parts = [run.store.place.rstrip("/").split("/") for run in runs]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = tuple("/".join(one[-length:]) for one in parts)
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _mean_curves(run: RunFolder, metrics: Metrics) -> _MeanCurves | None:

@@ -42,7 +42,7 @@ def find_chromium() -> str | None:
 
 
 class Chromium:
-    """One browser with one tab; `events` gathers what the tab reports."""
+    """One browser with one tab; `events` gathers what the tab reports, `width` is the open page's in CSS pixels."""
 
     def __init__(self, program: str) -> None:
         self._profile = tempfile.mkdtemp(prefix="raysail-chromium-")
@@ -67,6 +67,7 @@ class Chromium:
             os.close(descriptor)
         self._buffer = b""
         self._number = 0
+        self.width = 0
         self._session: str | None = None
         self.events: list[dict[str, Any]] = []
         target = self._tab()
@@ -105,6 +106,7 @@ class Chromium:
     def open(self, page: Path, *, width: int, dark: bool = False, medium: str = "screen") -> None:
         """Load a page at a width, and wait until it is loaded and drawn."""
         self.events.clear()
+        self.width = width
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -126,9 +128,14 @@ class Chromium:
 
     def screenshot(self, path: Path, *, height: int | None = None, top: int = 0) -> None:
         """Save the whole page, or the part from `top` of this height."""
-        width = self.evaluate("innerWidth")
         whole = self.evaluate("document.documentElement.scrollHeight")
-        clip = {"x": 0, "y": top, "width": width, "height": min(height or whole, whole - top), "scale": 1}
+        clip = {
+            "x": 0,
+            "y": top,
+            "width": self.width,
+            "height": min(height or whole, whole - top),
+            "scale": 1,
+        }
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(shot["data"]))
 
