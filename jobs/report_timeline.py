@@ -19,8 +19,8 @@ from jobs.report_rows import ImageColumns
 
 MOST_CARDS = 48
 TONES = 4
-# A pause of all cards longer than this share of the time in which they worked is cut.
-CUT_SHARE = 0.25
+# A pause of all cards is cut when it is longer than this share of all the time in which they worked.
+CUT_SHARE = 1.0
 CUT_WIDTH = 0.03
 Times = NDArray[np.float64]
 # Steps of a time axis, s, and the unit each is told in.
