@@ -160,7 +160,7 @@ def _by_layer(schedule: Schedule, alone: list[int], names: LayerNames | None) ->
 
 
 def _layer_of(command: Command, names: dict[int, LayerName]) -> LayerName:
-    unnamed = LayerName(name=f"{command.kind}_{command.layer}", kind=command.kind)
+    unnamed = LayerName(name=command.layer or command.kind, kind=command.kind)
     return names.get(command.number, unnamed)
 
 

@@ -18,10 +18,11 @@ from bmodel.sidecar import Precision
 
 CLOCK_HZ: Final = 550_000_000
 CYCLES_PER_MS: Final = CLOCK_HZ / 1000
+UNNAMED_KIND: Final = "Move"
 
-# Layer_12|FUNCTION|s:start|b:compute commands so far|g:transfers so far|e:end|t:cycles[|dr:direction|sz:bytes]
+# [Layer_12]|FUNCTION|s:start|b:compute commands so far|g:transfers so far|e:end|t:cycles[|dr:direction|sz:bytes]
 _COMMAND: Final = re.compile(
-    r"(?P<kind>\w+)_(?P<layer>\d+)\|(?P<function>\w+)\|s:(?P<start>\d+)\|b:(?P<compute>\d+)\|g:(?P<transfer>\d+)"
+    r"(?:(?P<kind>\w+)_(?P<layer>\d+))?\|(?P<function>\w+)\|s:(?P<start>\d+)\|b:(?P<compute>\d+)\|g:(?P<transfer>\d+)"
     r"\|e:(?P<end>\d+)\|t:(?P<cycles>\d+)(?:\|dr:(?P<direction>\d)\|sz:(?P<size>\d+))?(?=\s|$)"
 )
 _TOTAL: Final = re.compile(r"^API_END total_cycle:(\d+)\|b:(\d+)\|g:(\d+)\s*$", re.MULTILINE)
@@ -37,14 +38,15 @@ class Command:
     """One command of one engine.
 
     number: its place among the engine's commands, from 1.
-    layer, kind: the compiler's number and type of the layer it works for.
+    layer: `Type_number` of the layer that it works for, as the compiler calls it; a move between two layers has none.
+    kind: the type alone.
     start, end: first and last cycle.
     moved_bytes: what a transfer moves, 0 for a computation. direction: 0 memory to chip, 1 back, 2 within the memory,
     3 within the chip.
     """
 
     number: int
-    layer: int
+    layer: str | None
     kind: str
     function: str
     start: int
@@ -135,8 +137,8 @@ def _command(match: re.Match[str], line: int, name: str) -> Command:
     is_transfer = match["size"] is not None
     command = Command(
         number=int(match["transfer" if is_transfer else "compute"]),
-        layer=int(match["layer"]),
-        kind=match["kind"],
+        layer=match["layer"] and f"{match['kind']}_{match['layer']}",
+        kind=match["kind"] or UNNAMED_KIND,
         function=match["function"],
         start=int(match["start"]),
         end=int(match["end"]),
@@ -189,6 +191,6 @@ def _check_order(commands: tuple[Command, ...], name: str) -> None:
     for expected, command in enumerate(commands, start=1):
         if command.number != expected or command.start < free_at:
             raise ModelFileError(
-                f"the schedule '{name}' is out of order at {command.kind}_{command.layer}, cycle {command.start}"
+                f"the schedule '{name}' is out of order at {command.layer or command.kind}, cycle {command.start}"
             )
         free_at = command.end + 1

@@ -64,7 +64,7 @@ def test_shares_add_up_to_the_whole(name: str) -> None:
 def test_hidden_transfers_cost_nothing() -> None:
     def command(number: int, kind: str, start: int, end: int, moved: int = 0, direction: int = 0) -> Command:
         return Command(
-            number=number, layer=number, kind=kind, function="F", start=start, end=end, moved_bytes=moved,
+            number=number, layer=f"{kind}_{number}", kind=kind, function="F", start=start, end=end, moved_bytes=moved,
             direction=direction,
         )  # fmt: skip
 

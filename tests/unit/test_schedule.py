@@ -38,9 +38,16 @@ def test_reads_what_the_compiler_wrote(
 def test_keeps_a_command_whole() -> None:
     schedule = parse_schedule(FP32, name="fp32")
     convolution = schedule.compute[0]
-    assert (convolution.kind, convolution.layer, convolution.function) == ("Conv2D", 39, "CONV_FP32")
+    assert (convolution.layer, convolution.kind, convolution.function) == ("Conv2D_39", "Conv2D", "CONV_FP32")
     assert (convolution.start, convolution.end, convolution.cycles) == (1817, 6616, 4800)
     assert (schedule.transfers[0].moved_bytes, schedule.transfers[0].direction) == (73728, 0)
+
+
+def test_a_move_between_layers_has_no_name() -> None:
+    # As the compiler writes it where it lets the moves of two groups of layers overlap.
+    schedule = parse_schedule(FP32.replace(" Load_35|TENSOR_GDMA", " |TENSOR_GDMA"), name="fp32")
+    assert (schedule.transfers[0].layer, schedule.transfers[0].kind) == (None, "Move")
+    assert schedule.transfers[1:] == parse_schedule(FP32, name="fp32").transfers[1:]
 
 
 def _without_line(pattern: str) -> Callable[[str], str]:
