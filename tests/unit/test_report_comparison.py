@@ -1,0 +1,78 @@
+"""Runs side by side: their own figures, what differs, and warnings where they cannot be compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.report import report_command
+from jobs.report_comparison import compare_runs
+from jobs.report_format import fraction
+from jobs.report_run import read_metrics
+from jobs.run_folder import RunFolder
+from tests.report_runs import MadeUp, make_run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[RunFolder]:
+    folder = tmp_path_factory.mktemp("runs")
+    better = make_run(folder / "better", MadeUp(missing_every=50, false_every=50, predicted_ms=90))
+    return [make_run(folder / "first"), better]
+
+
+def test_every_cell_is_the_run_s_own_figure_and_the_best_is_bold(runs: list[RunFolder]) -> None:
+    metrics = [read_metrics(run) for run in runs]
+    page = compare_runs(runs, metrics)
+    rows = {row.name: row.cells for group in page.groups for row in group.rows}
+    told = [one.map.coco.ap50 for one in metrics if one.map is not None]
+    assert [cell.text for cell in rows["AP50, COCO"]] == [fraction(value) for value in told]
+    assert told[1] is not None
+    assert told[0] is not None
+    assert told[1] > told[0]
+    assert [cell.best for cell in rows["AP50, COCO"]] == [False, True]
+    assert [cell.best for cell in rows["images"]] == [False, False]  # more images are no better
+    assert rows["score"][0].text == "\N{EN DASH}"
+    assert [cell.best for cell in rows["score"]] == [False, False]  # one alone is not the best of two
+    assert [cell.text for cell in rows["its source"]] == ["none", "predicted by the compiler's schedule"]
+
+
+def test_names_tell_runs_apart_and_what_differs_is_listed(runs: list[RunFolder], tmp_path: Path) -> None:
+    page = compare_runs(runs, [read_metrics(run) for run in runs])
+    assert page.names == ("first/run", "better/run")
+    assert {row.name for row in page.differing} == {"images", "ground-truth"}
+    other = make_run(tmp_path, MadeUp(conf=0.25, images=30, truth=False))
+    page = compare_runs([runs[0], other], [read_metrics(runs[0]), read_metrics(other)])
+    differing = {row.name: [cell.text for cell in row.cells] for row in page.differing}
+    assert differing["conf"] == ["0.001", "0.25"]
+    assert differing["ground-truth"][1] == "\N{EN DASH}"
+    assert any("different images" in warning for warning in page.warnings)
+    assert [len(chart.shapes) for chart in page.charts] == [1, 1]  # no curve without truth
+
+
+def test_runs_that_agree_raise_no_warning(runs: list[RunFolder]) -> None:
+    page = compare_runs([runs[0], runs[0]], [read_metrics(runs[0])] * 2)
+    assert page.warnings == ()
+    assert page.differing == ()
+    assert not any(cell.best for group in page.groups for row in group.rows for cell in row.cells)
+
+
+def test_classes_and_stages_are_on_one_scale(runs: list[RunFolder]) -> None:
+    metrics = [read_metrics(run) for run in runs]
+    page = compare_runs(runs, metrics)
+    assert metrics[0].map is not None
+    by_name = {line.name: line for line in page.classes}
+    for name, entry in metrics[0].map.voc.per_class.items():
+        assert by_name[name].dots[0].at == pytest.approx(entry.ap50 * 100, abs=0.01)
+    widths = [sum(part.width for part in bar.parts) for bar in page.stages]
+    assert max(widths) == pytest.approx(100)
+
+
+def test_the_command_makes_one_page_of_several_runs(
+    runs: list[RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    report_command([run.store.place for run in runs])
+    page = (tmp_path / "comparison.html").read_text()
+    assert "2 runs compared" in page
+    assert "better/run" in page
