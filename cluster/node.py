@@ -14,10 +14,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bmodel.errors import RunError
 from bmodel.libraries import cache_folder
@@ -56,19 +54,12 @@ def start_node(options: NodeOptions) -> StartedNode:
     if running is not None:
         raise RunError(f"a node is running already (process {running.pid}, {running.address}); stop it first")
     log = _state_folder() / "node.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            _command(options),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=_environment(),
-        )
-    _wait_until_up(process, log)
+    pid = _spawn(_command(options), log)
+    _wait_until_up(pid, log)
     address = options.address or f"{own_address()}:{options.port}"
-    state = {"pid": process.pid, "started": _start_ticks(process.pid), "address": address, "log": str(log)}
+    state = {"pid": pid, "started": _start_ticks(pid), "address": address, "log": str(log)}
     (_state_folder() / "node.json").write_text(json.dumps(state) + "\n", encoding="utf-8")
-    return StartedNode(pid=process.pid, address=address, log=log)
+    return StartedNode(pid=pid, address=address, log=log)
 
 
 def run_node(options: NodeOptions) -> int:
@@ -140,7 +131,7 @@ def own_address() -> str:
             return "127.0.0.1"
 
 
-def _command(options: NodeOptions) -> Sequence[str]:
+def _command(options: NodeOptions) -> list[str]:
     # Not the `ray` script: its first line may name another Python than this one.
     command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
     if options.address is None:
@@ -157,17 +148,34 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "RAY_AUTH_MODE": "token", "PATH": path}
 
 
-def _wait_until_up(process: subprocess.Popen[Any], log: Path) -> None:
+def _spawn(command: list[str], log: Path) -> int:
+    """Start a program in a session of its own that outlives this process; returns its number."""
+    with log.open("wb") as output:
+        return os.posix_spawn(
+            command[0],
+            command,
+            _environment(),
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
+                (os.POSIX_SPAWN_DUP2, output.fileno(), 2),
+            ],
+            setsid=True,
+        )
+
+
+def _wait_until_up(pid: int, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         text = log.read_text(encoding="utf-8", errors="replace")
         if "Ray runtime started" in text:
             return
-        if process.poll() is not None:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
             lines = [line.strip() for line in text.splitlines() if line.strip()]
-            raise RunError(f"ray start ended with code {process.returncode}: {' '.join(lines[-3:])}")
+            code = os.waitstatus_to_exitcode(status)
+            raise RunError(f"ray start ended with code {code}: {' '.join(lines[-3:])}")
         time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
+    os.killpg(pid, signal.SIGKILL)
     raise RunError(f"ray start was not up within {START_TIMEOUT_S:.0f} s; see '{log}'")
 
 

@@ -1,0 +1,129 @@
+"""A Ray cluster of several nodes on this machine, each with virtual cards, whose processes can be killed by number."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster.cards import card_resources
+
+TOKEN = "0123456789abcdef" * 4
+WORKER_NAME = b"CardWorker"
+
+
+class CardCluster:
+    """A head without cards, and hosts with cards that come and go.
+
+    kills: how many processes this object has killed with SIGKILL, each of which was alive until then.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._folder = folder
+        self.kills = 0
+        self._cluster = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 1, "temp_dir": str(folder), "include_dashboard": False},
+        )
+        self.hosts: list[Any] = []
+
+    @property
+    def address(self) -> str:
+        """host:port of the head."""
+        return str(self._cluster.address)
+
+    def add_host(self, cards: int = 2) -> Any:
+        """Start a node with virtual cards 0 … cards-1 and wait until the cluster knows it."""
+        host = self._cluster.add_node(num_cpus=1, resources=card_resources(range(cards), virtual=True))
+        self.hosts.append(host)
+        return host
+
+    def kill_host(self, host: Any) -> None:
+        """Kill a node's raylet with SIGKILL, and then what it leaves behind."""
+        from ray._private.ray_constants import PROCESS_TYPE_RAYLET
+
+        raylet = host.all_processes[PROCESS_TYPE_RAYLET][0].process
+        assert raylet.poll() is None, "the raylet was dead already"
+        os.kill(raylet.pid, signal.SIGKILL)
+        assert raylet.wait(10) == -signal.SIGKILL
+        self.kills += 1
+        self.hosts.remove(host)
+        self._cluster.remove_node(host, allow_graceful=False)
+
+    def workers(self) -> dict[str, int]:
+        """The living workers by their card's lock file: its name → the process that it names."""
+        found = {}
+        for lock in self._folder.glob("session_*/raysail-cards/*.lock"):
+            words = lock.read_text(encoding="utf-8").split()
+            if len(words) > 1 and words[1].isdigit() and _is_worker(int(words[1])):
+                found[lock.name] = int(words[1])
+        return found
+
+    def kill_worker(self, choose: Callable[[list[int]], int]) -> bool:
+        """Kill one of the living workers with SIGKILL; False when there is none."""
+        alive = sorted(self.workers().values())
+        if not alive:
+            return False
+        pid = choose(alive)
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        wait_until(lambda: not _is_worker(pid), 10, f"process {pid} dies")
+        self.kills += 1
+        return True
+
+    def close(self) -> None:
+        """End every process of the cluster."""
+        self._cluster.shutdown()
+
+
+@contextmanager
+def card_cluster(*cards_of_hosts: int) -> Iterator[CardCluster]:
+    """A cluster that asks for its token, with one host for each number of cards."""
+    folder = Path(tempfile.mkdtemp(prefix="rs-"))  # Ray's socket paths must be short
+    secrets = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
+    before = {name: os.environ.get(name) for name in secrets}
+    os.environ.update(secrets)
+    try:
+        cluster = CardCluster(folder)
+        try:
+            for cards in cards_of_hosts:
+                cluster.add_host(cards)
+            yield cluster
+        finally:
+            cluster.close()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> float:
+    """Wait for something to come true; returns after how many seconds it did."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def _is_worker(pid: int) -> bool:
+    """Whether a process lives and is a card's worker: never is another one killed."""
+    try:
+        if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+            return False
+        return WORKER_NAME in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, IndexError):
+        return False

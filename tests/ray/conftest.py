@@ -1,0 +1,79 @@
+"""One cluster for the whole tier, as `raysail node start` makes it: virtual cards, tokens, job server."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bmodel.errors import LibraryError
+from bmodel.libraries import find_simulator_libraries
+from cluster.cards import card_resources
+from cluster.node import NodeOptions, start_node, stop_node
+from tests.job_runs import write_pictures
+
+CARDS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedCluster:
+    """address: of the head. jobs_url: of its job server. environment: what a client that has the token sets."""
+
+    address: str
+    jobs_url: str
+    environment: dict[str, str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _simulator() -> dict[str, str]:
+    """Where the simulator's libraries are, if they are: the cluster's own cache is an empty one."""
+    try:
+        return {"RAYSAIL_LIBRARIES": str(find_simulator_libraries().runtime.parent)}
+    except LibraryError:
+        return {}
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedCluster]:
+    home = tmp_path_factory.mktemp("home")
+    token = home / "auth_token"
+    token.write_text("0123456789abcdef" * 4, encoding="utf-8")
+    environment = {"RAY_AUTH_TOKEN_PATH": str(token), "RAYSAIL_CACHE": str(home / "cache"), **_simulator()}
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    dashboard_port = free_port()
+    options = NodeOptions(
+        address=None,
+        port=free_port(),
+        resources=card_resources(range(CARDS), virtual=True),
+        dashboard_port=dashboard_port,
+    )
+    node = start_node(options)
+    try:
+        yield SharedCluster(
+            address=node.address,
+            jobs_url=f"http://127.0.0.1:{dashboard_port}",
+            environment={"RAY_AUTH_TOKEN_PATH": str(token), "RAY_AUTH_MODE": "token"},
+        )
+    finally:
+        stop_node()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty small pictures."""
+    return write_pictures(tmp_path_factory.mktemp("pictures"), 40)

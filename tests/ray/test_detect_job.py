@@ -1,0 +1,184 @@
+"""The whole job through real Ray actors: its figures, its files, and that cards do not change what is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.job_runs import (
+    TINY_BMODEL,
+    TINY_ONNX,
+    assert_each_once,
+    findings,
+    finished,
+    metrics,
+    options_of,
+    rows,
+    run_job,
+)
+from tests.ray.conftest import SharedCluster
+
+
+@pytest.fixture(scope="module")
+def photographs_run(
+    photographs: Path, cluster: SharedCluster, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    run = tmp_path_factory.mktemp("runs") / "photographs"
+    out = finished(
+        *options_of(
+            {
+                "images": photographs / "images",
+                "ground-truth": photographs / "instances.json",
+                "model": photographs / "yolov5n_3output_320_1b.onnx",
+                "anchors": "yolov5",
+                "cards": 2,
+                "output": run,
+                "address": cluster.address,
+            }
+        ),
+        environment=cluster.environment,
+    )
+    return run, out
+
+
+@pytest.mark.photographs
+def test_mean_ap_of_real_photographs(photographs_run: tuple[Path, str]) -> None:
+    found = metrics(photographs_run[0])["map"]
+    assert found["coco"]["ap50"] == pytest.approx(0.5719, abs=0.004)
+    assert found["coco"]["ap"] == pytest.approx(0.3748, abs=0.004)
+    assert found["voc"]["ap50"] == pytest.approx(0.569, abs=0.004)
+    # docs/decisions/0003: the reference's 0.540 comes from rectangular inputs; on squares the same protocol gives this.
+    assert found["yolo"]["ap50"] == pytest.approx(0.5625, abs=0.004)
+
+
+@pytest.mark.photographs
+def test_no_card_and_no_schedule_means_no_i_time_and_no_score(photographs_run: tuple[Path, str]) -> None:
+    found = metrics(photographs_run[0])
+    assert found["latency"]["i_time_ms"] is None
+    assert found["latency"]["i_time_source"] == "none"
+    assert found["score"] is None
+    assert found["device"] == "cpu"
+    assert found["latency"]["stages"]["inference"]["mean_ms"] > 0
+
+
+@pytest.mark.photographs
+def test_both_cards_worked_and_the_table_says_what_metrics_say(photographs_run: tuple[Path, str]) -> None:
+    run, out = photographs_run
+    found = metrics(run)
+    assert [card["images"] > 0 for card in found["cards"]] == [True, True]
+    assert "64 ok of 64" in out
+    assert f"{found['map']['coco']['ap50']:.4f}" in out
+    assert max(len(line.rstrip()) for line in out.splitlines() if not line.startswith("Everything")) <= 80
+    assert (run / "_SUCCESS").exists()
+    assert len(list((run / "labels").glob("*.txt"))) == 64
+
+
+@pytest.mark.photographs
+@pytest.mark.simulator
+def test_the_simulator_finds_what_the_cpu_finds(
+    photographs: Path, cluster: SharedCluster, tmp_path: Path, photographs_run: tuple[Path, str]
+) -> None:
+    finished(
+        *options_of(
+            {
+                "images": photographs / "images",
+                "model": photographs / "yolov5n_3output_320_fp32_1b_bm1684.bmodel",
+                "anchors": "yolov5",
+                "device": "simulator",
+                "limit": 4,
+                "output": tmp_path / "run",
+                "address": cluster.address,
+            }
+        ),
+        environment=cluster.environment,
+    )
+    assert_each_once(tmp_path / "run", 4)
+    mine, theirs = rows(tmp_path / "run", "detections"), rows(photographs_run[0], "detections")
+    theirs = theirs.slice(0, len(mine))
+    assert len(mine) > 100
+    assert mine.column("image_id").to_pylist() == theirs.column("image_id").to_pylist()
+    assert mine.column("class_id").to_pylist() == theirs.column("class_id").to_pylist()
+    for side in ("x1", "y1", "x2", "y2"):
+        np.testing.assert_allclose(mine.column(side), theirs.column(side), rtol=0, atol=0.05)
+    np.testing.assert_allclose(mine.column("confidence"), theirs.column("confidence"), rtol=0, atol=1e-4)
+    after = rows(photographs_run[0], "detections").slice(len(mine), 1).column("index").to_pylist()
+    assert after == [4], "the cpu found more on the same four photographs"
+
+
+def tiny(images: Path, run: Path, cluster: SharedCluster, **options: object) -> list[str]:
+    values: dict[str, Any] = {"images": images, "model": TINY_ONNX, "output": run, "address": cluster.address}
+    values.update({name.replace("_", "-"): value for name, value in options.items()})
+    return list(options_of(values))
+
+
+def test_one_two_and_three_cards_find_the_same(
+    pictures: Path, cluster: SharedCluster, tmp_path: Path
+) -> None:
+    for cards in (1, 2, 3):
+        options = tiny(pictures, tmp_path / str(cards), cluster, cards=cards, shard_size=4)
+        finished(*options, environment=cluster.environment)
+        assert_each_once(tmp_path / str(cards), 40)
+        used = set(rows(tmp_path / str(cards), "images").column("card").to_pylist())
+        assert len(used) == cards
+    one = findings(tmp_path / "1")
+    assert len(one[1]) > 40
+    assert findings(tmp_path / "2") == one
+    assert findings(tmp_path / "3") == one
+
+
+def test_a_bmodel_on_the_cpu_takes_its_predicted_time(
+    pictures: Path, cluster: SharedCluster, tmp_path: Path
+) -> None:
+    finished(
+        *tiny(pictures, tmp_path / "run", cluster, model=TINY_BMODEL, limit=8, label_format="competition"),
+        environment=cluster.environment,
+    )
+    found = metrics(tmp_path / "run")
+    assert found["model"]["name"] == "tiny.onnx", "the file that really ran"
+    assert found["latency"]["i_time_source"] == "predicted by the compiler's schedule"
+    assert 0 < found["latency"]["i_time_ms"] < 50
+    assert found["score"] is None, "there is no truth"
+    times = {
+        float(line.split()[-1])
+        for path in (tmp_path / "run" / "labels").rglob("*.txt")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    }
+    assert len(times) == 1, "the prediction, not the CPU's own times"
+    assert times.pop() == pytest.approx(found["latency"]["i_time_ms"], rel=1e-2)
+
+
+def test_the_timed_device_has_no_map_and_no_i_time(
+    pictures: Path, cluster: SharedCluster, tmp_path: Path
+) -> None:
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    for path in pictures.rglob("*.jpg"):
+        label = truth / path.relative_to(pictures).with_suffix(".txt")
+        label.parent.mkdir(exist_ok=True)
+        label.write_text("0 0.5 0.5 0.2 0.2\n", encoding="utf-8")
+    finished(
+        *tiny(
+            *(pictures, tmp_path / "run", cluster),
+            device="timed",
+            service_ms=2,
+            ground_truth=truth,
+            limit=10,
+            label_format="none",
+        ),
+        environment=cluster.environment,
+    )
+    found = metrics(tmp_path / "run")
+    assert (found["map"], found["score"]) == (None, None)
+    assert (found["latency"]["i_time_ms"], found["latency"]["i_time_source"]) == (None, "none")
+    assert not (tmp_path / "run" / "labels").exists()
+
+
+def test_the_cpu_does_not_stand_in_for_an_int8_bmodel(pictures: Path, tmp_path: Path) -> None:
+    model = TINY_BMODEL.with_name("tiny_int8_1b.bmodel")
+    done = run_job("--images", pictures, "--model", model, "--device", "cpu", "--output", tmp_path / "run")
+    assert done.returncode == 2
+    assert "its ONNX twin is FP32" in done.stderr
+    assert not (tmp_path / "run" / "run.json").exists()
