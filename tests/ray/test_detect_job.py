@@ -114,19 +114,37 @@ def tiny(images: Path, run: Path, cluster: SharedCluster, **options: object) -> 
     return list(options_of(values))
 
 
+@pytest.mark.photographs
 def test_one_two_and_three_cards_find_the_same(
-    pictures: Path, cluster: SharedCluster, tmp_path: Path
+    photographs: Path, cluster: SharedCluster, tmp_path: Path, photographs_run: tuple[Path, str]
 ) -> None:
-    for cards in (1, 2, 3):
-        options = tiny(pictures, tmp_path / str(cards), cluster, cards=cards, shard_size=4)
+    for cards in (1, 3):
+        options = tiny(
+            *(photographs / "images", tmp_path / str(cards), cluster),
+            model=photographs / "yolov5n_3output_320_1b.onnx",
+            anchors="yolov5",
+            ground_truth=photographs / "instances.json",
+            cards=cards,
+            shard_size=3,
+        )
         finished(*options, environment=cluster.environment)
-        assert_each_once(tmp_path / str(cards), 40)
+        assert_each_once(tmp_path / str(cards), 64)
         used = set(rows(tmp_path / str(cards), "images").column("card").to_pylist())
         assert len(used) == cards
-    one = findings(tmp_path / "1")
-    assert len(one[1]) > 40
-    assert findings(tmp_path / "2") == one
-    assert findings(tmp_path / "3") == one
+    two = findings(photographs_run[0])
+    assert len(two[1]) > 10_000
+    assert findings(tmp_path / "1") == two
+    assert findings(tmp_path / "3") == two
+
+
+def test_a_small_run_covers_every_image_and_labels_it(
+    pictures: Path, cluster: SharedCluster, tmp_path: Path
+) -> None:
+    finished(*tiny(pictures, tmp_path / "run", cluster, cards=2), environment=cluster.environment)
+    assert_each_once(tmp_path / "run", 40)
+    images = rows(tmp_path / "run", "images").column("image_id").to_pylist()
+    labels = {path.relative_to(tmp_path / "run" / "labels") for path in tmp_path.rglob("labels/*/*.txt")}
+    assert labels == {Path(image_id).with_suffix(".txt") for image_id in images}
 
 
 def test_a_bmodel_on_the_cpu_takes_its_predicted_time(

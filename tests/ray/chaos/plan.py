@@ -43,6 +43,11 @@ class Storm:
     service_ms: int
     lives: tuple[Life, ...]
 
+    @property
+    def damages_to_commits(self) -> int:
+        """Damages after which a committed shard has to be done again."""
+        return sum(life.damage in {"truncate", "flip a byte", "remove"} for life in self.lives)
+
 
 def make_storm(seed: int) -> Storm:
     """The storm of a seed: two drivers killed in a commit, at least two workers, a host in every third."""
