@@ -51,7 +51,11 @@ check: lint unit  ## the quick tier: lint, types, unit tests
 
 .PHONY: test
 test: check simulator  ## everything but what needs hours, PyTorch or a card
-	@$(BIN)/pytest -q tests/device tests/ray
+	@$(BIN)/pytest -q -m 'not chaos' tests/device tests/ray
+
+.PHONY: chaos
+chaos: $(VENV)/installed  ## twenty seeded storms of kills over whole clusters (under 20 minutes)
+	@$(BIN)/pytest -q tests/ray/test_chaos.py
 
 .PHONY: test-models
 test-models: $(VENV)/models-installed  ## the YOLOv7 family and the import of weights (needs PyTorch)
