@@ -18,7 +18,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from bmodel.errors import ConfigurationError
-from jobs.path_kind import why_not_a_file, why_not_a_folder
+from jobs.path_kind import why_neither_file_nor_folder, why_not_a_folder
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 PATH_COLUMNS = ("path", "image_path", "file_name", "filepath", "uri")
@@ -35,16 +35,12 @@ class FoundImages:
 
 def find_images(source: str) -> FoundImages:
     """Find the images that a source names; raises ConfigurationError."""
-    if "://" in source:
-        if not source.startswith("file://"):
-            return _from_url(source)
-        source = unquote(urlsplit(source).path)
-    path = Path(source)
+    if "://" in source and not source.startswith("file:///"):
+        return _from_url(source)
+    path = Path(unquote(urlsplit(source).path) if "://" in source else source)
     if why_not_a_folder(path) is None:
         return _from_folder(path)
-    if reason := why_not_a_file(path):
-        if path.is_dir():
-            reason = why_not_a_folder(path)
+    if reason := why_neither_file_nor_folder(path):
         raise ConfigurationError(f"--images: must be a folder, a list or a URL, and '{source}' {reason}")
     suffix = path.suffix.lower()
     if suffix == ".json":

@@ -27,7 +27,7 @@ class ObjectStore:
 
     def read(self, name: str) -> bytes:
         """Download the object."""
-        with as_run_error("read", f"{self.place}/{name}"):
+        with as_run_error("read", f"{self.place}/{name}", pass_missing=True):
             with self._filesystem.open_input_stream(f"{self._base}/{name}") as stream:
                 return bytes(stream.read())
 

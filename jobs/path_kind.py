@@ -29,6 +29,14 @@ def why_not_a_folder(path: Path) -> str | None:
     return None if os.access(path, os.R_OK | os.X_OK) else "may not be read by this user"
 
 
+def why_neither_file_nor_folder(path: Path) -> str | None:
+    """Why a path is neither of the two; None when it is one of them and may be read."""
+    as_file, as_folder = why_not_a_file(path), why_not_a_folder(path)
+    if as_file is None or as_folder is None:
+        return None
+    return as_folder if as_file == "is a folder" else as_file
+
+
 def _mode(path: Path) -> int | str:
     try:
         return path.stat().st_mode

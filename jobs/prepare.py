@@ -14,7 +14,7 @@ from data.ground_truth import read_ground_truth
 from jobs.configuration import DetectConfig
 from jobs.images import ImageList
 from jobs.metrics import ModelMetrics, model_metrics
-from jobs.path_kind import why_not_a_file, why_not_a_folder
+from jobs.path_kind import why_neither_file_nor_folder
 from tpu_worker.detector import DetectOptions
 from tpu_worker.devices import DeviceOptions, TimedOptions, resolve_device
 from tpu_worker.devices.choose_device import cpu_model_path
@@ -58,9 +58,7 @@ def check_ground_truth(config: DetectConfig, spec: ModelSpec, images: ImageList)
     if config.ground_truth is None:
         return
     path = Path(config.ground_truth)
-    if (reason := why_not_a_file(path)) and why_not_a_folder(path):
-        if path.is_dir():
-            reason = why_not_a_folder(path)
+    if reason := why_neither_file_nor_folder(path):
         raise ConfigurationError(
             f"--ground-truth: must be a COCO JSON or a folder of labels, and '{path}' {reason}"
         )

@@ -12,13 +12,16 @@ from bmodel.errors import RunError
 
 
 @contextmanager
-def as_run_error(action: str, place: str) -> Iterator[None]:
-    """Raise what goes wrong in a `with` block as RunError; a file that is not there stays a FileNotFoundError."""
+def as_run_error(action: str, place: str, *, pass_missing: bool = False) -> Iterator[None]:
+    """Raise what goes wrong in a `with` block as RunError.
+
+    pass_missing: whether a file that is not there stays a FileNotFoundError.
+    """
     try:
         yield
-    except FileNotFoundError:
-        raise
     except (OSError, pa.ArrowException) as error:
+        if pass_missing and isinstance(error, FileNotFoundError):
+            raise
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise RunError(f"cannot {action} '{place}': {reason}") from error
 

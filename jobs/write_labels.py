@@ -5,29 +5,23 @@ An image without detections has an empty file; a failed image has none, since no
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from bmodel.errors import RunError
 from bmodel.sidecar import ModelSpec
 from data.formats import LabelFormat, format_labels
+from data.label_names import label_stems
 from jobs.commit import CommitLog
 from jobs.latency import CARD_DEVICES, predicted_i_time_ms
 from jobs.local_store import LocalStore
 from jobs.read_run import image_rows
 from jobs.run_store import RunStore
+from jobs.store_errors import as_run_error
 
 
 def label_names(image_ids: list[str]) -> dict[str, str]:
     """Each image's label file: the suffix gives way to .txt, but where two files would collide it is kept."""
-    stems = {image_id: str(PurePosixPath(image_id).with_suffix("")) for image_id in image_ids}
-    count = Counter(stems.values())
-    kept = {f"{image_id}.txt" for image_id, stem in stems.items() if count[stem] > 1}
-    return {
-        image_id: f"{image_id}.txt" if count[stem] > 1 or f"{stem}.txt" in kept else f"{stem}.txt"
-        for image_id, stem in stems.items()
-    }
+    return {image_id: f"{stem}.txt" for image_id, stem in zip(image_ids, label_stems(image_ids), strict=True)}
 
 
 def write_labels(
@@ -52,6 +46,7 @@ def write_labels(
     written = 0
     for row in image_rows(log):
         if not row.ok or row.size_hw is None:
+            write.discard(names[row.image_id])
             continue
         text = format_labels(
             label_format,
@@ -68,11 +63,13 @@ def write_labels(
 
 
 def _writer(store: RunStore, folder: str, names: list[str]) -> _LabelWriter:
-    if isinstance(store, LocalStore):
-        base = store.folder / folder
-        for parent in {PurePosixPath(name).parent for name in names}:
+    if not isinstance(store, LocalStore):
+        return _LabelWriter(store, folder, None)
+    base = store.folder / folder
+    for parent in {PurePosixPath(name).parent for name in names}:
+        with as_run_error("make", str(base / parent)):
             (base / parent).mkdir(parents=True, exist_ok=True)
-    return _LabelWriter(store, folder)
+    return _LabelWriter(store, folder, base)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +78,17 @@ class _LabelWriter:
 
     store: RunStore
     folder: str
+    base: Path | None
 
     def __call__(self, name: str, text: str) -> None:
-        if isinstance(self.store, LocalStore):
-            path = self.store.folder / self.folder / name
-            try:
-                path.write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise RunError(f"cannot write '{path}': {error.strerror}") from error
-        else:
+        if self.base is None:
             self.store.write(f"{self.folder}/{name}", text.encode())
+            return
+        with as_run_error("write", str(self.base / name)):
+            (self.base / name).write_text(text, encoding="utf-8")
+
+    def discard(self, name: str) -> None:
+        """Remove the file that an earlier attempt at the run left for an image that has none."""
+        if self.base is not None:
+            with as_run_error("remove", str(self.base / name)):
+                (self.base / name).unlink(missing_ok=True)

@@ -1,0 +1,103 @@
+"""Builders of what a worker sends back, and of runs that are committed shard by shard, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cluster.results import ShardResult, shard_result
+from cluster.work import Shard
+from jobs.commit import CommitLog
+from jobs.run_folder import RunFolder
+from tpu_worker.boxes import Detections
+from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes
+
+NAMES = ("car", "person", "bike")
+SIZE_HW = (120, 160)
+
+
+def refs(count: int, *, suffix: str = ".jpg") -> list[ImageRef]:
+    """`count` images in two folders."""
+    return [
+        ImageRef(
+            index=number,
+            image_id=f"{number % 2}/{number:04d}{suffix}",
+            path=f"/nowhere/{number % 2}/{number:04d}{suffix}",
+        )
+        for number in range(count)
+    ]
+
+
+def detections_of(index: int) -> Detections:
+    """What is found on an image: none on every fourth, else one to three boxes that depend on its index alone."""
+    count = index % 4
+    dice = np.random.default_rng(index)
+    corner = dice.uniform(0, 60, (count, 2))
+    return Detections(
+        xyxy=np.concatenate([corner, corner + dice.uniform(5, 60, (count, 2))], axis=1).astype(np.float32),
+        confidence=np.sort(dice.uniform(0.1, 1, count))[::-1].astype(np.float32),
+        class_id=dice.integers(0, len(NAMES), count).astype(np.int32),
+    )
+
+
+def results_of(
+    images: Sequence[ImageRef], *, failed: Collection[int] = (), ms: float = 10.0
+) -> list[ImageResult]:
+    """The images' results; those in `failed` could not be decoded."""
+    return [
+        ImageResult(
+            image=image,
+            size_hw=None if image.index in failed else SIZE_HW,
+            detections=None if image.index in failed else detections_of(image.index),
+            failure=ImageFailure(stage="decode", reason="made up") if image.index in failed else None,
+            times=StageTimes(decode_ms=1, preprocess_ms=2, inference_ms=ms, postprocess_ms=3),
+            started_s=1000.0 + image.index,
+            finished_s=1000.5 + image.index,
+        )
+        for image in images
+    ]
+
+
+def rows_of(
+    images: Sequence[ImageRef],
+    *,
+    failed: Collection[int] = (),
+    card: str = "host/0",
+    attempt: int = 1,
+    ms: float = 10.0,
+) -> ShardResult:
+    """A worker's tables for consecutive images."""
+    return shard_result(
+        results_of(images, failed=failed, ms=ms),
+        class_names=NAMES,
+        batch_size=1,
+        run_started_s=1000.0,
+        card=card,
+        attempt=attempt,
+    )
+
+
+def commit_all(
+    log: CommitLog, images: Sequence[ImageRef], shards: Iterable[Shard], *, failed: Collection[int] = ()
+) -> None:
+    """Commit each shard of the images."""
+    for shard in shards:
+        log.add(shard, rows_of(images[shard.start : shard.stop], failed=failed), 1)
+
+
+def facts(images: Sequence[ImageRef], **fingerprint: object) -> dict[str, Any]:
+    """The content of run.json for a run of these images."""
+    return {
+        "started_s": 1000.0,
+        "image_count": len(images),
+        "device": "cpu",
+        "fingerprint": {"conf": 0.001, "class-names": list(NAMES), **fingerprint},
+        "configuration": {"images": "/nowhere"},
+    }
+
+
+def committed_ids(run: RunFolder) -> list[str]:
+    """The ids in the committed rows, in the order of the commits."""
+    return [name for table in run.log.tables("images") for name in table.column("image_id").to_pylist()]
