@@ -19,13 +19,13 @@ from bmodel.build import (
 from bmodel.build_folder import Staging, building
 from bmodel.compiler_tools import CALIBRATION_TABLE, LAYER_TABLE, CalibrationMethod, CompilerTools, Report
 from bmodel.container import read_container
-from bmodel.errors import ToolError
+from bmodel.errors import ModelFileError, ToolError
 from bmodel.free_space import lack_of_space
 from bmodel.latency import analyse
 from bmodel.layer_names import read_layer_names
 from bmodel.layer_ranking import RankedLayer, layer_table, read_ranking
 from bmodel.model_file import CHIP
-from bmodel.schedule import read_schedule
+from bmodel.schedule import Schedule, parse_schedule
 from bmodel.sidecar import Normalisation, Precision, file_sha256
 from bmodel.toolchain import find_toolchain
 
@@ -149,11 +149,20 @@ def _collect(request: CompileRequest, staging: Staging) -> None:
     if len(stage.inputs) != 1 or stage.inputs[0].shape != request.input_shape:
         shapes = [tensor.shape for tensor in stage.inputs]
         raise ToolError(f"the compiler was asked for an input of {request.input_shape}, and made {shapes}")
-    names = read_layer_names(staging.folder / OPERATIONS)
-    report = analyse(read_schedule(staging.folder / SCHEDULE), names)
+    report = analyse(_read_own_schedule(staging), read_layer_names(staging.folder / OPERATIONS))
     latency_path(staging.folder / bmodel).write_text(
         report.model_dump_json(indent=1) + "\n", encoding="utf-8"
     )
+
+
+def _read_own_schedule(staging: Staging) -> Schedule:
+    """Read the schedule; one that cannot be read is kept with the logs, for whoever has to find out why."""
+    path = staging.folder / SCHEDULE
+    try:
+        return parse_schedule(path.read_text(encoding="utf-8", errors="replace"), name=SCHEDULE)
+    except ModelFileError:
+        shutil.copyfile(path, staging.logs / SCHEDULE)
+        raise
 
 
 def _record(request: CompileRequest, staging: Staging, tpu_mlir: str, seconds: float) -> BuildRecord:

@@ -22,6 +22,13 @@ class RankedLayer(Frozen):
     loss: float
 
 
+class LayerRanking(Frozen):
+    """Layers by their loss, the worst first, and on how many images it was found."""
+
+    layers: tuple[RankedLayer, ...]
+    images: int
+
+
 def read_ranking(log: str) -> tuple[RankedLayer, ...]:
     """Read the ranking from the search's log, the worst layer first."""
     ranked = tuple(
