@@ -1,4 +1,4 @@
-"""How long images took in each stage: the shares of the mean, the distributions, and the chip's own schedule."""
+"""How long images took in each stage: the shares of the mean, and the distributions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bmodel.sidecar import ModelSpec, PredictedLatency
 from jobs.latency import STAGES, LatencyMetrics, StageSummary
-from jobs.report_charts import Chart, Mark, Shape, Tick, columns, ticks
+from jobs.report_charts import Chart, Mark, Shape, columns, ticks
 from jobs.report_format import count, decimal, milliseconds
 from jobs.report_rows import ImageColumns
 
@@ -124,45 +123,3 @@ def _end_of_axis(values: NDArray[np.float64], summary: StageSummary) -> float:
     usual = summary.p99_ms or summary.p90_ms
     end = slowest if usual is None else min(slowest, usual * 1.5)
     return end * 1.02 or 1.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SchedulePicture:
-    """What the compiler's schedule says of an image, in percent of the axis.
-
-    raw, corrected: its own figure, and the corrected one. low, high: one standard deviation around the latter.
-    """
-
-    raw: float
-    corrected: float
-    low: float
-    high: float
-    ticks: tuple[Tick, ...]
-    raw_told: str
-    corrected_told: str
-    note: str
-    host: str
-
-
-def schedule_picture(spec: ModelSpec, latency: LatencyMetrics) -> SchedulePicture | None:
-    """The picture of the prediction an image, where the sidecar carries one."""
-    if spec.latency is None:
-        return None
-    predicted: PredictedLatency = spec.latency
-    raw, corrected = predicted.raw_ms / spec.batch, predicted.corrected_ms / spec.batch
-    sigma = predicted.uncertainty_ms / spec.batch
-    end = (corrected + sigma) * 1.15
-    host_ms = None
-    if latency.stages is not None:
-        host_ms = sum(summary.mean_ms for name, summary in latency.stages.items() if name != "inference")
-    return SchedulePicture(
-        raw=raw / end * 100,
-        corrected=corrected / end * 100,
-        low=max(0.0, corrected - sigma) / end * 100,
-        high=(corrected + sigma) / end * 100,
-        ticks=ticks(0, end, most=5),
-        raw_told=milliseconds(raw),
-        corrected_told=f"{milliseconds(corrected)} ± {milliseconds(sigma)}",
-        note=predicted.note,
-        host="" if host_ms is None else milliseconds(host_ms),
-    )

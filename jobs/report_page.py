@@ -16,10 +16,11 @@ from jobs.report_format import (
 )
 from jobs.report_gallery import Gallery
 from jobs.report_health import health_charts
-from jobs.report_latency import LatencySection, SchedulePicture, latency_section, schedule_picture
+from jobs.report_latency import LatencySection, latency_section
 from jobs.report_pictures import Picture, pictures
 from jobs.report_rows import FailedImage, ImageColumns, read_image_columns
 from jobs.report_run import gallery_of_run, judged_run, run_name
+from jobs.report_schedule import SchedulePicture, schedule_picture
 from jobs.report_summary import KeyFigure, Settings, host_note, key_figures, no_health, settings, standfirst
 from jobs.report_timeline import Timeline, draw_throughput, draw_timeline
 from jobs.report_truth import Judged
@@ -76,7 +77,7 @@ def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
         no_accuracy=no_truth,
         latency=latency_section(metrics.latency, images.went_through()),
         cpu_note=host_note(metrics),
-        schedule=schedule_picture(spec, metrics.latency),
+        schedule=schedule_picture(run, spec, metrics.latency),
         timeline=timeline,
         throughput=None
         if timeline is None

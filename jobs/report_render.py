@@ -14,6 +14,8 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
+from jobs.report_format import count
+
 
 def render(template: str, **values: object) -> str:
     """The page that a template makes of its values."""
@@ -33,13 +35,15 @@ def render(template: str, **values: object) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jobs"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["thousands"] = count
+    return environment
 
 
 def _style() -> str:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bmodel.sidecar import ModelSpec, PredictedLatency
+from bmodel.sidecar import ModelSpec, PredictedLatency, read_sidecar, sidecar_path
 from cluster.results import ShardResult, lost_image_result, shard_result
 from cluster.work import Shard
 from data.formats import write_coco
@@ -37,7 +37,8 @@ class MadeUp:
 
     missing_every: every n-th object is not found. false_every: every n-th image has a false detection.
     failed: images that cannot be decoded. lost: images that no card could carry through. pause_s: between the first
-    half and the second, as when a run is resumed. prefix: of the images' names, to try what a page does with them.
+    half and the second, as when a run is resumed. compiled: a BModel whose schedule the
+    run speaks of. prefix: of the images' names, to try what a page does with them.
     """
 
     images: int = 24
@@ -51,6 +52,7 @@ class MadeUp:
     truth: bool = True
     device: str = "cpu"
     predicted_ms: float | None = None
+    compiled: Path | None = None
     pause_s: float = 0.0
     prefix: str = "street/"
     conf: float = 0.001
@@ -83,6 +85,8 @@ def make_run(folder: Path, like: MadeUp | None = None) -> RunFolder:
 
 def _spec(like: MadeUp) -> ModelSpec:
     spec = head_spec().model_copy(update={"class_names": NAMES})
+    if like.compiled is not None:
+        return spec.model_copy(update={"latency": read_sidecar(sidecar_path(like.compiled)).latency})
     if like.predicted_ms is None:
         return spec
     latency = PredictedLatency(
@@ -208,7 +212,11 @@ def _with_lost(made: ShardResult, place: int, image: ImageRef) -> ShardResult:
 
 def _facts(folder: Path, like: MadeUp, spec: ModelSpec, truth: Path | None) -> dict[str, object]:
     model = model_metrics(spec, name="small.onnx", sha256="0" * 64)
-    configuration = {"images": str(folder / "images"), "model": "small.onnx", "conf": like.conf}
+    configuration = {
+        "images": str(folder / "images"),
+        "model": str(like.compiled or "small.onnx"),
+        "conf": like.conf,
+    }
     if truth is not None:
         configuration["ground-truth"] = str(truth)
     fingerprint = {
