@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ray
 
@@ -10,7 +10,7 @@ from cluster.cards import CardSlot, card_resources, choose_slots, registered_slo
 from cluster.find_cards import find_cards
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class JobCards:
     """A job's wish for cards.
 
@@ -20,6 +20,7 @@ class JobCards:
 
     most: int | None
     needs_real: bool
+    _saw_registered: bool = field(default=False, init=False)
 
     def local_resources(self) -> dict[str, float]:
         """What the only node of a local cluster registers: this host's cards, or as many virtual ones as wanted."""
@@ -28,8 +29,17 @@ class JobCards:
         return card_resources(range(self.most or 1), virtual=True)
 
     def discover(self) -> list[CardSlot]:
-        """The slots that the cluster has at present."""
-        return choose_slots(ray.nodes(), cards=self.most, needs_card=self.needs_real)
+        """The slots that the cluster has at present.
+
+        A job that began on registered cards and has lost them all gets none: made-up slots would move its work to
+        hosts that were never meant for it.
+        """
+        found = choose_slots(ray.nodes(), cards=self.most, needs_card=self.needs_real)
+        are_registered = any(slot.registered for slot in found)
+        if self._saw_registered and not are_registered:
+            return []
+        self._saw_registered = self._saw_registered or are_registered
+        return found
 
     def count(self) -> int:
         """How many of them the job will use; 1 where there is none as yet."""

@@ -15,11 +15,9 @@ from typing import Any
 
 import ray
 
-# Ray has no public way to ask what is free on one node without its dashboard.
-from ray._private.state import available_resources_per_node
-
 from bmodel.errors import RunError
-from cluster.cards import CARD_RESOURCE, CardSlot
+from cluster.cards import CardSlot
+from cluster.placement import has_process, taken_slots
 from cluster.work import SlotState, Work
 
 FAILURES_BEFORE_QUARANTINE = 5
@@ -91,11 +89,30 @@ class SlotTable:
                 self._tell(f"{state.slot} is gone: its node left the cluster")
                 state.last_error = "its node left the cluster"
                 orphans += self._empty(state)
-        for slot in found:
-            in_use = sum(state.usable for state in self._states.values())
-            if slot not in self._states and (self._limits.cards is None or in_use < self._limits.cards):
-                self._states[slot] = SlotState(slot=slot)
+        self._take_in([slot for slot in found if slot not in self._states])
         return orphans
+
+    def _take_in(self, new: list[CardSlot]) -> None:
+        """Use new slots as far as the limit allows: free ones first, and instead of one that is waited for."""
+        if not new:
+            return
+        taken = set[CardSlot]() if self._limits.cards is None else taken_slots(new)
+        for slot in sorted(new, key=lambda slot: slot in taken):
+            if self._has_room() or (slot not in taken and self._leave_one_that_waits()):
+                self._states[slot] = SlotState(slot=slot)
+
+    def _has_room(self) -> bool:
+        in_use = sum(state.usable for state in self._states.values())
+        return self._limits.cards is None or in_use < self._limits.cards
+
+    def _leave_one_that_waits(self) -> bool:
+        for state in self._states.values():
+            is_starting = state.handle is not None and not state.ready
+            if is_starting and state.told_waiting and not has_process(state.handle):
+                self._empty(state)
+                del self._states[state.slot]
+                return True
+        return False
 
     def _check_that_a_card_is_left(self, now: float) -> None:
         if any(state.usable for state in self._states.values()):
@@ -112,11 +129,11 @@ class SlotTable:
     def check_start(self, state: SlotState, now: float) -> str | None:
         """Why a starting slot has failed, if it has; raises RunError for a taken card that is not waited for."""
         waited_s = now - state.started_s
-        if state.told_waiting and _is_taken(state.slot):
+        if state.told_waiting and _is_waiting(state):
             state.started_s = now - TAKEN_AFTER_S  # the deadline runs from when the card is free
         elif waited_s > self._limits.start_deadline_s:
             return f"it did not start within {self._limits.start_deadline_s:.0f} s"
-        elif waited_s > TAKEN_AFTER_S and not state.told_waiting and _is_taken(state.slot):
+        elif waited_s > TAKEN_AFTER_S and not state.told_waiting and _is_waiting(state):
             state.told_waiting = True
             if not self._limits.wait_for_cards:
                 raise RunError(f"{state.slot} is taken by another job, and --no-wait is given")
@@ -164,9 +181,6 @@ class SlotTable:
         return sum(flight.work is work for state in self._states.values() for flight in state.flights)
 
 
-def _is_taken(slot: CardSlot) -> bool:
-    """Whether the slot's card is registered and not free at present."""
-    if not slot.registered:
-        return False
-    free = available_resources_per_node().get(slot.node_id, {})
-    return bool(free.get(f"{CARD_RESOURCE}_{slot.device_id}", 0.0) < 1.0)
+def _is_waiting(state: SlotState) -> bool:
+    """Whether a starting actor waits for its card; one that has it may be long at loading its network."""
+    return bool(taken_slots([state.slot])) and not has_process(state.handle)
