@@ -27,7 +27,7 @@ from jobs.images import ImageList, list_images
 from jobs.options import detect_command
 from jobs.prepare import Plan, check_ground_truth, load_model, make_plan
 from jobs.progress import RunProgress
-from jobs.run_facts import default_output, run_facts
+from jobs.run_facts import default_output, run_facts, worker_facts
 from jobs.run_folder import RunFolder, begin_run, check_folder
 from jobs.run_lock import run_lock
 from jobs.run_store import open_store
@@ -90,6 +90,7 @@ def _detect_images(
         with stop.deferred(), Committer(run.log) as committer:
             for outcome in pool.run(todo):
                 _commit(outcome, images, committer, progress)
+    run.write_facts(workers=worker_facts(pool.slots))
     return pool.slots
 
 

@@ -77,17 +77,22 @@ class Metrics(_Block):
 
 
 def card_accounts(slots: Iterable[SlotState]) -> dict[str, CardMetrics]:
-    """What the pool knows of each card; the images it committed are counted from the rows."""
-    return {
-        f"{state.slot.host}/{state.slot.device_id}": CardMetrics(
-            card=f"{state.slot.host}/{state.slot.device_id}",
+    """What the pool knows of each card; the images it committed are counted from the rows.
+
+    A card that left with its node and came back with a new one was two slots, and is one card.
+    """
+    accounts: dict[str, CardMetrics] = {}
+    for state in slots:
+        card = f"{state.slot.host}/{state.slot.device_id}"
+        before = accounts.get(card) or CardMetrics(card=card, images=0)
+        accounts[card] = CardMetrics(
+            card=card,
             images=0,
-            failures=state.failures,
-            restarts=state.restarts,
-            quarantined=state.quarantined,
+            failures=before.failures + state.failures,
+            restarts=before.restarts + state.restarts,
+            quarantined=before.quarantined or state.quarantined,
         )
-        for state in slots
-    }
+    return accounts
 
 
 def model_metrics(spec: ModelSpec, *, name: str, sha256: str) -> ModelMetrics:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from typing import Any
 
+from cluster.work import SlotState
 from jobs.configuration import DetectConfig
 from jobs.fingerprint import fingerprint
 from jobs.image_sources import hide_secrets
@@ -35,6 +37,22 @@ def run_facts(config: DetectConfig, plan: Plan, images: ImageList) -> dict[str, 
         "spec": plan.spec.model_dump(mode="json"),
         "versions": versions(),
     }
+
+
+def worker_facts(slots: Iterable[SlotState]) -> list[dict[str, Any]]:
+    """Who worked on which card, for run.json: the last worker of each card slot that got as far as that."""
+    return [
+        {
+            "card": f"{state.slot.host}/{state.slot.device_id}",
+            "node": state.slot.node_id,
+            "pid": state.info.pid,
+            "lock": state.info.lock,
+            "load_ms": round(state.info.load_ms, 1),
+            "warmup_ms": round(state.info.warmup_ms, 1),
+        }
+        for state in slots
+        if state.info is not None
+    ]
 
 
 def _configuration(config: DetectConfig) -> dict[str, Any]:
