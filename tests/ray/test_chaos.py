@@ -27,7 +27,7 @@ Findings = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[CardCluster]:
     """Two hosts of two cards each."""
-    with card_cluster(2, 2) as cluster:
+    with card_cluster(hosts=2) as cluster:
         yield cluster
 
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,9 @@ class CardCluster:
         """host:port of the head."""
         return str(self._cluster.address)
 
-    def add_host(self, cards: int = 2) -> Any:
-        """Start a node with virtual cards 0 … cards-1 and wait until the cluster knows it."""
-        host = self._cluster.add_node(num_cpus=1, resources=card_resources(range(cards), virtual=True))
+    def add_host(self, device_ids: Sequence[int] = (0, 1)) -> Any:
+        """Start a node with virtual cards of these numbers and wait until the cluster knows it."""
+        host = self._cluster.add_node(num_cpus=1, resources=card_resources(device_ids, virtual=True))
         self.hosts.append(host)
         return host
 
@@ -61,11 +61,15 @@ class CardCluster:
     def workers(self) -> dict[str, int]:
         """The living workers by their card's lock file: its name → the process that it names."""
         found = {}
-        for lock in self._folder.glob("session_*/raysail-cards/*.lock"):
+        for name, lock in self.lock_files().items():
             words = lock.read_text(encoding="utf-8").split()
             if len(words) > 1 and words[1].isdigit() and _is_worker(int(words[1])):
-                found[lock.name] = int(words[1])
+                found[name] = int(words[1])
         return found
+
+    def lock_files(self) -> dict[str, Path]:
+        """Every lock file of a card of this cluster, held or not, by name."""
+        return {lock.name: lock for lock in self._folder.glob("session_*/raysail-cards/*.lock")}
 
     def kill_worker(self, choose: Callable[[list[int]], int]) -> bool:
         """Kill one of the living workers with SIGKILL; False when there is none."""
@@ -87,8 +91,8 @@ class CardCluster:
 
 
 @contextmanager
-def card_cluster(*cards_of_hosts: int) -> Iterator[CardCluster]:
-    """A cluster that asks for its token, with one host for each number of cards."""
+def card_cluster(*, hosts: int) -> Iterator[CardCluster]:
+    """A cluster that asks for its token, with so many hosts of two cards each."""
     folder = Path(tempfile.mkdtemp(prefix="rs-"))  # Ray's socket paths must be short
     secrets = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
     before = {name: os.environ.get(name) for name in secrets}
@@ -96,8 +100,8 @@ def card_cluster(*cards_of_hosts: int) -> Iterator[CardCluster]:
     try:
         cluster = CardCluster(folder)
         try:
-            for cards in cards_of_hosts:
-                cluster.add_host(cards)
+            for _ in range(hosts):
+                cluster.add_host()
             yield cluster
         finally:
             cluster.close()

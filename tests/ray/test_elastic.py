@@ -1,0 +1,196 @@
+"""Several hosts: each worker on a card of its own; cards that hang, come, go, and are shared by two jobs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.job_runs import assert_each_once, commit_count, findings, metrics, write_pictures
+from tests.ray.chaos.card_cluster import CardCluster, card_cluster, wait_until
+from tests.ray.chaos.storm import end_of, start_driver
+
+HOSTS, CARDS_A_HOST = 4, 2
+IMAGES = 320
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[CardCluster]:
+    with card_cluster(hosts=HOSTS) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("elastic"), IMAGES)
+
+
+@pytest.fixture(scope="module")
+def by_one_card(nodes: CardCluster, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    run = tmp_path_factory.mktemp("one") / "run"
+    driver = start_driver(run, images=images, address=nodes.address, service_ms=1, more=["--cards", 1])
+    said = end_of(driver)
+    assert driver.returncode == 0, said
+    assert len(metrics(run)["cards"]) == 1
+    return findings(run)
+
+
+def run_facts(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "run.json").read_text(encoding="utf-8")))
+
+
+def cards_in_rows(run: Path) -> set[str]:
+    parts = sorted((run / "images").glob("part-*.parquet"))
+    return {card for part in parts for card in pq.read_table(part).column("card").to_pylist() if card}
+
+
+def is_locked(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_four_hosts_find_what_one_card_finds_each_worker_on_its_own_card(
+    nodes: CardCluster, images: Path, by_one_card: Any, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    driver = start_driver(run, images=images, address=nodes.address, service_ms=150)
+    wait_until(lambda: len(nodes.workers()) == HOSTS * CARDS_A_HOST, 60, "eight workers hold a lock")
+    held = nodes.workers()
+    locks = nodes.lock_files()
+    assert all(is_locked(locks[name]) for name in held)
+    said = end_of(driver)
+    assert driver.returncode == 0, said
+    assert_each_once(run, IMAGES)
+    assert findings(run) == by_one_card
+    workers = run_facts(run)["workers"]
+    assert len({(worker["node"], worker["card"]) for worker in workers}) == HOSTS * CARDS_A_HOST
+    # No worker died: those that held the locks are those that did the work, each on one lock.
+    assert {Path(worker["lock"]).name: worker["pid"] for worker in workers} == held
+    assert len({worker["pid"] for worker in workers}) == HOSTS * CARDS_A_HOST
+    for worker in workers:
+        assert Path(worker["lock"]).name == f"{worker['node']}-{worker['card'].rpartition('/')[2]}.lock"
+
+
+def test_a_card_that_hangs_once_costs_its_deadline_and_nothing_else(
+    nodes: CardCluster, images: Path, by_one_card: Any, tmp_path: Path
+) -> None:
+    run, fault, deadline_s = tmp_path / "run", tmp_path / "fault", 5.0
+    fault.write_text("hang", encoding="utf-8")
+    driver = start_driver(
+        run,
+        images=images,
+        address=nodes.address,
+        service_ms=10,
+        more=["--cards", 2, "--fault-file", fault, "--shard-deadline", deadline_s],
+    )
+    wait_until(lambda: not fault.exists(), 60, "a card hangs")
+    hung = time.monotonic()
+    said = end_of(driver)
+    took = time.monotonic() - hung
+    assert driver.returncode == 0, said
+    assert_each_once(run, IMAGES)
+    assert findings(run) == by_one_card
+    assert took < deadline_s + 30
+    assert "deadline" in said or took < deadline_s, said
+
+
+def test_two_jobs_that_want_one_card_each_take_two(
+    nodes: CardCluster, images: Path, by_one_card: Any, tmp_path: Path
+) -> None:
+    runs = [tmp_path / "first", tmp_path / "second"]
+    drivers = []
+    for run in runs:
+        before = len(nodes.workers())
+        driver = start_driver(
+            run, images=images, address=nodes.address, service_ms=25, more=["--cards", 1, "--no-wait"]
+        )
+        drivers.append(driver)
+        wait_until(lambda workers=before + 1: len(nodes.workers()) == workers, 60, "one worker more")  # type: ignore[misc]
+    assert len(nodes.workers()) == 2
+    for driver, run in zip(drivers, runs, strict=True):
+        said = end_of(driver)
+        assert driver.returncode == 0, said
+        assert findings(run) == by_one_card
+    first, second = (run_facts(run)["workers"] for run in runs)
+    assert len(first) == len(second) == 1
+    assert first[0]["lock"] != second[0]["lock"]
+
+
+def test_a_card_that_is_slow_to_load_is_not_taken_for_another_jobs(
+    nodes: CardCluster, images: Path, tmp_path: Path
+) -> None:
+    # The warm-up alone takes longer than a job waits before it says that a card is taken.
+    driver = start_driver(
+        tmp_path / "run",
+        images=images,
+        address=nodes.address,
+        service_ms=10_500,
+        more=["--limit", 1, "--cards", 1, "--no-wait"],
+    )
+    said = end_of(driver)
+    assert driver.returncode == 0, said
+    assert "taken" not in said
+
+
+def test_a_host_that_joins_in_mid_run_gets_work_soon_and_a_stopped_run_goes_on(
+    nodes: CardCluster, images: Path, by_one_card: Any, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shards_of_two = ["--shard-size", 2]
+    driver = start_driver(run, images=images, address=nodes.address, service_ms=1000, more=shards_of_two)
+    wait_until(lambda: commit_count(run) >= 1, 60, "the first commit")
+    assert not any(card.endswith("/7") for card in cards_in_rows(run))
+    nodes.add_host(device_ids=(7,))
+    wait_until(lambda: any(card.endswith("/7") for card in cards_in_rows(run)), 15, "rows by the new card")
+    assert driver.poll() is None
+    driver.send_signal(signal.SIGTERM)
+    stopped = time.monotonic()
+    said = end_of(driver)
+    assert time.monotonic() - stopped < 3
+    assert driver.returncode == 1
+    assert "--resume" in said
+    assert 0 < commit_count(run) < IMAGES // 2
+    driver = start_driver(run, images=images, address=nodes.address, service_ms=5, more=shards_of_two)
+    said = end_of(driver)
+    assert driver.returncode == 0, said
+    assert_each_once(run, IMAGES)
+    assert findings(run) == by_one_card
+
+
+def test_without_any_card_left_the_job_says_so_and_goes_on_later(
+    nodes: CardCluster, images: Path, by_one_card: Any, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    driver = start_driver(run, images=images, address=nodes.address, service_ms=60)
+    wait_until(lambda: commit_count(run) >= 2, 60, "two commits")
+    kills = nodes.kills
+    for host in list(nodes.hosts):
+        nodes.kill_host(host)
+    lost = time.monotonic()
+    assert nodes.kills - kills >= HOSTS
+    said = end_of(driver)
+    took = time.monotonic() - lost
+    assert driver.returncode == 1, said
+    assert took < 60
+    print(f"all cards lost: ended after {took:.1f} s")  # noqa: T201
+    assert "no card is left" in said.splitlines()[-1], said
+    done = commit_count(run)
+    assert 0 < done < IMAGES // 10
+    nodes.add_host()
+    driver = start_driver(run, images=images, address=nodes.address, service_ms=5)
+    said = end_of(driver)
+    assert driver.returncode == 0, said
+    assert_each_once(run, IMAGES)
+    assert findings(run) == by_one_card
+    assert (run / "_SUCCESS").exists()
