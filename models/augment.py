@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +18,28 @@ KEPT_SHARE = 0.4
 KEPT_PX = 4.5
 
 
-def vary(scene: StoredScene, side_px: int, random: np.random.Generator) -> StoredScene:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variation:
+    """How far a scene is varied. scale: smallest and largest; tone: share of the full range of exposure and tint."""
+
+    scale: tuple[float, float]
+    tone: float
+
+
+WIDE = Variation(scale=(0.7, 1.4), tone=1.0)
+CLOSING = Variation(scale=(0.9, 1.12), tone=0.4)
+
+
+def vary(
+    scene: StoredScene, side_px: int, random: np.random.Generator, variation: Variation = WIDE
+) -> StoredScene:
     """Cut or place the scene at random on a square of `side_px`, boxes in its pixels.
 
     The scale does not follow the square's side: a smaller square is a cheaper piece of a scene whose objects are as
     large as the detector will meet them, not a scene of smaller objects.
     """
     height, width = scene.bgr.shape[:2]
-    scale = float(np.exp(random.uniform(np.log(0.7), np.log(1.4))))
+    scale = float(np.exp(random.uniform(*np.log(variation.scale))))
     slack_x, slack_y = side_px - width * scale, side_px - height * scale
     shift_x, shift_y = random.uniform(0, 1, 2) * (slack_x, slack_y)
     mirror = bool(random.integers(2))
@@ -39,15 +55,15 @@ def vary(scene: StoredScene, side_px: int, random: np.random.Generator) -> Store
     boxes[:, 2::2] = boxes[:, 2::2] * scale + shift_y
     if mirror:
         boxes[:, [1, 3]] = boxes[:, [3, 1]]
-    coloured = cv2.LUT(bgr, _curves(random)).astype(np.uint8, copy=False)
+    coloured = cv2.LUT(bgr, _curves(random, variation.tone)).astype(np.uint8, copy=False)
     return StoredScene(bgr=coloured, boxes=_inside(boxes, side_px))
 
 
-def _curves(random: np.random.Generator) -> NDArray[np.uint8]:
+def _curves(random: np.random.Generator, tone: float) -> NDArray[np.uint8]:
     """A random exposure and tint, (1, 256, 3)."""
     level = np.arange(256, dtype=np.float32)[:, None]
-    gain = random.uniform(0.75, 1.25) * random.uniform(0.93, 1.07, 3)
-    lift = random.uniform(-0.25, 0.25)
+    gain = (1 + tone * random.uniform(-0.25, 0.25)) * (1 + tone * random.uniform(-0.07, 0.07, 3))
+    lift = tone * random.uniform(-0.25, 0.25)
     curve = (level + lift * level * (255 - level) / 255) * gain
     return np.clip(curve, 0, 255).astype(np.uint8)[None]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.augment import vary
+from models.augment import Variation, vary
 from models.scene_store import SceneStore
 
 
@@ -23,12 +23,12 @@ class Batch:
     targets: Tensor
 
 
-def make_batch(store: SceneStore, step: int, size: int, side_px: int) -> Batch:
+def make_batch(store: SceneStore, step: int, size: int, side_px: int, variation: Variation) -> Batch:
     """Batch number `step`: every scene once an epoch, in an order of the epoch's own."""
     random = np.random.default_rng((step, 20))
     squares, targets = [], []
     for place in range(size):
-        scene = vary(store[_scene_number(store, step * size + place)], side_px, random)
+        scene = vary(store[_scene_number(store, step * size + place)], side_px, random, variation)
         squares.append(scene.bgr)
         left, top, right, bottom = scene.boxes[:, 1:].T
         number = np.full_like(left, place)

@@ -31,7 +31,7 @@ HEAD_P5_CHANNELS = 192
 
 
 HELD_OUT_SCENES = 500
-IMAGES, COARSE_IMAGES = 110_400, 80_000
+IMAGES, COARSE_IMAGES, CLOSING_IMAGES = 200_000, 91_200, 48_000
 
 
 def sample_network(scenes: SceneStore) -> Network:
@@ -69,13 +69,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scenes", type=int, default=14_000, help="training scenes to render")
     parser.add_argument("--images", type=int, default=IMAGES, help="images to see in all")
     parser.add_argument("--coarse-images", type=int, default=COARSE_IMAGES, help="of these at 320 pixels")
+    parser.add_argument(
+        "--closing-images", type=int, default=CLOSING_IMAGES, help="of these in the last stage"
+    )
     parser.add_argument("--processes", type=int, default=2, help="processes to render and to train with")
     options = parser.parse_args(arguments)
 
     SceneStore(options.work / "scenes", TRAINING, options.scenes).prepare(options.processes)
     SceneStore(options.work / "held", HELD_OUT, HELD_OUT_SCENES).prepare(options.processes)
     (options.work / "meeting").unlink(missing_ok=True)
-    schedule = Schedule(images=options.images, coarse_images=options.coarse_images)
+    schedule = Schedule(
+        images=options.images, coarse_images=options.coarse_images, closing_images=options.closing_images
+    )
     job = (options.work, options.scenes, schedule, options.processes)
     multiprocessing.spawn(_train, job, nprocs=options.processes)
 

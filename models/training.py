@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import distributed
 
+from models.augment import CLOSING, WIDE
 from models.average import AveragedNetwork
 from models.batches import Batch, ahead, make_batch
 from models.loss import Loss, LossWeights, compute_loss
@@ -92,7 +93,9 @@ class Training:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
             heads = self.network(batch.images)
         detect = self.network.detect
-        loss = compute_loss(heads, batch.targets, detect.anchors, detect.strides, LossWeights())
+        closing = self.schedule.is_closing(self.step)
+        weights = LossWeights(box=self.schedule.closing_box_weight) if closing else LossWeights()
+        loss = compute_loss(heads, batch.targets, detect.anchors, detect.strides, weights)
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         self.team.average_gradients(self.network)
@@ -112,7 +115,8 @@ class Training:
 
         def make(step: int) -> Batch:
             share, team = schedule.batch // self.team.size, self.team
-            return make_batch(scenes, step * team.size + team.rank, share, schedule.side_px(step))
+            variation = CLOSING if schedule.is_closing(step) else WIDE
+            return make_batch(scenes, step * team.size + team.rank, share, schedule.side_px(step), variation)
 
         for batch in ahead(make, self.step, schedule.steps):
             loss = self.learn(batch)

@@ -10,15 +10,22 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
-    """How much is seen of what. Sides in pixels; the first `coarse_images` are trained at the smaller side."""
+    """How much is seen of what; sides in pixels.
+
+    The first `coarse_images` are trained at the smaller side. The last `closing_images` are seen nearly as a detector
+    will see them, with a rise and fall of the rate of their own, and with more weight on where boxes lie exactly.
+    """
 
     images: int
     coarse_images: int
+    closing_images: int
     coarse_px: int = 320
     fine_px: int = 416
     batch: int = 16
     warm_up_steps: int = 500
     peak_rate: float = 3e-3
+    closing_rate: float = 8e-4
+    closing_box_weight: float = 2.0
     last_share: float = 0.02
     weight_decay: float = 0.02
     log_images: int = 3_200
@@ -28,8 +35,9 @@ class Schedule:
     def __post_init__(self) -> None:
         if not self.batch <= self.images:
             raise ValueError(f"images must be at least a batch of {self.batch}, got {self.images}")
-        if not 0 <= self.coarse_images <= self.images:
-            raise ValueError(f"coarse_images must be from 0 to {self.images}, got {self.coarse_images}")
+        for name in ("coarse_images", "closing_images"):
+            if not 0 <= getattr(self, name) <= self.images:
+                raise ValueError(f"{name} must be from 0 to {self.images}, got {getattr(self, name)}")
 
     @property
     def steps(self) -> int:
@@ -40,11 +48,23 @@ class Schedule:
         """The training size at a step."""
         return self.coarse_px if step * self.batch < self.coarse_images else self.fine_px
 
+    @property
+    def closing_step(self) -> int:
+        """The first step of the closing stage."""
+        return (self.images - self.closing_images) // self.batch
+
+    def is_closing(self, step: int) -> bool:
+        """Whether a step belongs to the closing stage."""
+        return step >= self.closing_step
+
     def rate(self, step: int) -> float:
-        """Learning rate at a step: a linear rise, then half a cosine."""
-        rise = min(1.0, (step + 1) / self.warm_up_steps)
-        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
-        return self.peak_rate * rise * (self.last_share + (1 - self.last_share) * fall)
+        """Learning rate at a step: a linear rise, then half a cosine, in each of the two stages."""
+        closing = self.is_closing(step)
+        first, last = (self.closing_step, self.steps) if closing else (0, self.closing_step)
+        rise = min(1.0, (step - first + 1) / self.warm_up_steps)
+        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - first) / max(last - first, 1))))
+        peak = self.closing_rate if closing else self.peak_rate
+        return peak * rise * (self.last_share + (1 - self.last_share) * fall)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -78,19 +78,25 @@ def test_too_few_boxes_for_anchors_are_refused() -> None:
         cluster_anchors(np.ones((50, 2), np.float32))
 
 
-def test_the_schedule_rises_falls_and_changes_size() -> None:
-    schedule = Schedule(images=16_000, coarse_images=8_000, warm_up_steps=100)
+def test_the_schedule_rises_and_falls_twice_and_changes_size() -> None:
+    schedule = Schedule(images=32_000, coarse_images=8_000, closing_images=16_000, warm_up_steps=100)
     rates = [schedule.rate(step) for step in range(schedule.steps)]
-    assert schedule.steps == 1000
+    assert (schedule.steps, schedule.closing_step) == (2000, 1000)
     assert int(np.argmax(rates)) in range(95, 105)
-    assert rates[-1] == pytest.approx(3e-3 * 0.02, rel=0.01)
+    assert rates[999] == pytest.approx(3e-3 * 0.02, rel=0.01)
+    assert int(np.argmax(rates[1000:])) in range(95, 105)
+    assert max(rates[1000:]) == pytest.approx(8e-4, rel=0.05)
+    assert rates[-1] == pytest.approx(8e-4 * 0.02, rel=0.01)
     assert (schedule.side_px(499), schedule.side_px(500)) == (320, 416)
+    assert (schedule.is_closing(999), schedule.is_closing(1000)) == (False, True)
 
 
-@pytest.mark.parametrize(("images", "coarse"), [(8, 0), (1600, 1601), (1600, -1)])
-def test_a_schedule_that_cannot_be_is_refused(images: int, coarse: int) -> None:
+@pytest.mark.parametrize(
+    ("images", "coarse", "closing"), [(8, 0, 0), (1600, 1601, 0), (1600, -1, 0), (1600, 0, 1601)]
+)
+def test_a_schedule_that_cannot_be_is_refused(images: int, coarse: int, closing: int) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Schedule(images=images, coarse_images=coarse)
+        Schedule(images=images, coarse_images=coarse, closing_images=closing)
 
 
 def test_the_log_reads_back(tmp_path: Path) -> None:
