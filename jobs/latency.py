@@ -22,8 +22,9 @@ STAGES = ("decode", "preprocess", "inference", "postprocess")
 CARD_DEVICES = frozenset({"sail", "libbmrt"})
 ITimeSource = Literal["measured on BM1684", "predicted by the compiler's schedule", "none"]
 
-# A percentile p of n samples is an interpolation between samples only if (1 - p) * n >= 1.
-_PERCENTILES = {"p50_ms": 0.50, "p90_ms": 0.90, "p99_ms": 0.99}
+# A percentile p of n samples is an interpolation between samples only if (1 - p) * n >= 1. In whole per cent: 1 - 0.9
+# as a floating-point number is a little less than 0.1.
+_PERCENTILES = {"p50_ms": 50, "p90_ms": 90, "p99_ms": 99}
 
 
 class StageSummary(BaseModel):
@@ -110,8 +111,8 @@ def _summary(values: NDArray[np.float64]) -> StageSummary:
     return StageSummary(
         mean_ms=float(values.mean()),
         **{
-            name: float(np.quantile(values, share)) if (1 - share) * len(values) >= 1 else None
-            for name, share in _PERCENTILES.items()
+            name: float(np.percentile(values, percent)) if (100 - percent) * len(values) >= 100 else None
+            for name, percent in _PERCENTILES.items()
         },
     )
 

@@ -87,7 +87,7 @@ def commit_all(
         log.add(shard, rows_of(images[shard.start : shard.stop], failed=failed), 1)
 
 
-def facts(images: Sequence[ImageRef], **fingerprint: object) -> dict[str, Any]:
+def facts(images: Sequence[ImageRef], /, **fingerprint: object) -> dict[str, Any]:
     """The content of run.json for a run of these images."""
     return {
         "started_s": 1000.0,
