@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from jobs.latency import STAGES
+from jobs.mean_ap_values import MeanAp
 from jobs.metrics import Metrics
 from jobs.report_format import TIMES, count, decimal, fraction, setting
 from jobs.run_folder import RunFolder
@@ -39,66 +39,83 @@ class Group:
     rows: tuple[Row, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Figure:
+    """A figure's name, where it stands in metrics.json, and how it reads.
+
+    most: whether more is better; None where neither is.
+    """
+
+    name: str
+    read: Callable[[Metrics], float | None]
+    show: Callable[[float | None], str] = decimal
+    most: bool | None = False
+
+
+def _of_map(read: Callable[[MeanAp], float | None]) -> Callable[[Metrics], float | None]:
+    return lambda metrics: None if metrics.map is None else read(metrics.map)
+
+
+def _of_stage(stage: str, field: str) -> Callable[[Metrics], float | None]:
+    def read(metrics: Metrics) -> float | None:
+        stages = metrics.latency.stages
+        return None if stages is None else getattr(stages[stage], field)
+
+    return read
+
+
+def _whole(value: float | None) -> str:
+    return decimal(value) if value is None else count(int(value))
+
+
+def _score(value: float | None) -> str:
+    return decimal(value) if value is None else f"{value:.2f}"
+
+
+_OUTCOME = (
+    _Figure(name="score", read=lambda metrics: metrics.score, show=_score, most=True),
+    _Figure(name="images", read=lambda metrics: metrics.images.total, show=_whole, most=None),
+    _Figure(name="failed", read=lambda metrics: metrics.images.failed, show=_whole),
+    _Figure(name="detections", read=lambda metrics: metrics.detections, show=_whole, most=None),
+    _Figure(name="cards", read=lambda metrics: len(metrics.cards), show=_whole, most=None),
+)
+_ACCURACY = tuple(
+    _Figure(name=name, read=_of_map(read), show=fraction, most=True)
+    for name, read in {
+        "AP50, COCO": lambda one: one.coco.ap50,
+        "AP50:95, COCO": lambda one: one.coco.ap,
+        "AP small": lambda one: one.coco.ap_small,
+        "AP medium": lambda one: one.coco.ap_medium,
+        "AP large": lambda one: one.coco.ap_large,
+        "AP50, YOLO": lambda one: one.yolo.ap50,
+        "AP50:95, YOLO": lambda one: one.yolo.ap,
+        "AP50, VOC": lambda one: one.voc.ap50,
+    }.items()
+)
+_RATES = (
+    _Figure(name="images/s", read=lambda metrics: metrics.throughput.images_per_s, most=True),
+    _Figure(name="images/s, steady", read=lambda metrics: metrics.throughput.steady_images_per_s, most=True),
+)
+_STAGES = (
+    *(_Figure(name=f"{name} mean, ms", read=_of_stage(name, "mean_ms")) for name in STAGES),
+    _Figure(name="inference p90, ms", read=_of_stage("inference", "p90_ms")),
+    _Figure(name="inference p99, ms", read=_of_stage("inference", "p99_ms")),
+)
+
+
 def figure_groups(metrics: Sequence[Metrics]) -> tuple[Group, ...]:
     """Every figure of metrics.json that two runs can be compared by."""
 
-    def row(
-        name: str,
-        value: Callable[[Metrics], float | None],
-        show: Callable[[float | None], str],
-        *,
-        most: bool | None = True,
-    ) -> Row:
-        return Row(name=name, cells=_cells([value(figures) for figures in metrics], show, most=most))
+    def row(figure: _Figure) -> Row:
+        values = [figure.read(one) for one in metrics]
+        return Row(name=figure.name, cells=_cells(values, figure.show, most=figure.most))
 
-    def ap(read: Callable[[Any], float | None]) -> Callable[[Metrics], float | None]:
-        return lambda figures: None if figures.map is None else read(figures.map)
-
-    def stage(name: str, field: str) -> Callable[[Metrics], float | None]:
-        def read(figures: Metrics) -> float | None:
-            stages = figures.latency.stages
-            return None if stages is None else getattr(stages[name], field)
-
-        return read
-
-    def score(value: float | None) -> str:
-        return decimal(value) if value is None else f"{value:.2f}"
-
-    def number(value: float | None) -> str:
-        return decimal(value) if value is None else count(int(value))
-
-    accuracy = (
-        row("AP50, COCO", ap(lambda m: m.coco.ap50), fraction),
-        row("AP50:95, COCO", ap(lambda m: m.coco.ap), fraction),
-        row("AP small", ap(lambda m: m.coco.ap_small), fraction),
-        row("AP medium", ap(lambda m: m.coco.ap_medium), fraction),
-        row("AP large", ap(lambda m: m.coco.ap_large), fraction),
-        row("AP50, YOLO", ap(lambda m: m.yolo.ap50), fraction),
-        row("AP50:95, YOLO", ap(lambda m: m.yolo.ap), fraction),
-        row("AP50, VOC", ap(lambda m: m.voc.ap50), fraction),
-    )
-    sources = Row(
-        name="its source", cells=tuple(Cell(text=figures.latency.i_time_source) for figures in metrics)
-    )
-    speed = (
-        row("i_time, ms", lambda m: m.latency.i_time_ms, decimal, most=False),
-        sources,
-        row("images/s", lambda m: m.throughput.images_per_s, decimal),
-        row("images/s, steady", lambda m: m.throughput.steady_images_per_s, decimal),
-        *(row(f"{name} mean, ms", stage(name, "mean_ms"), decimal, most=False) for name in STAGES),
-        row("inference p90, ms", stage("inference", "p90_ms"), decimal, most=False),
-        row("inference p99, ms", stage("inference", "p99_ms"), decimal, most=False),
-    )
-    whole = (
-        row("score", lambda m: m.score, score),
-        row("images", lambda m: m.images.total, number, most=None),
-        row("failed", lambda m: m.images.failed, number, most=False),
-        row("detections", lambda m: m.detections, number, most=None),
-        row("cards", lambda m: len(m.cards), number, most=None),
-    )
+    i_time = _Figure(name="i_time, ms", read=lambda one: one.latency.i_time_ms)
+    sources = tuple(Cell(text=one.latency.i_time_source) for one in metrics)
+    speed = (row(i_time), Row(name="its source", cells=sources), *map(row, (*_RATES, *_STAGES)))
     return (
-        Group(title="Outcome", rows=whole),
-        Group(title="Accuracy", rows=accuracy),
+        Group(title="Outcome", rows=tuple(map(row, _OUTCOME))),
+        Group(title="Accuracy", rows=tuple(map(row, _ACCURACY))),
         Group(title="Speed", rows=speed),
     )
 

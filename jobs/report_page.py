@@ -61,11 +61,7 @@ def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
     images = read_image_columns(run.log.tables("images"))
     judged, no_truth = judged_run(run, metrics, spec)
     gallery = gallery_of_run(run, metrics, judged, spec.class_names)
-    worst = pictures(run, gallery.worst(SHOWN)) if gallery is not None and judged is not None else ()
-    typical = _typical(run, gallery, is_judged=judged is not None)
-    absent = _all_absent((*worst, *typical))
-    if absent:
-        worst = typical = ()
+    worst, typical, absent = _shown(run, gallery, is_judged=judged is not None)
     timeline = draw_timeline(images)
     return Page(
         title=run_name(run),
@@ -96,10 +92,16 @@ def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
     )
 
 
-def _typical(run: RunFolder, gallery: Gallery | None, *, is_judged: bool) -> tuple[Picture, ...]:
+def _shown(
+    run: RunFolder, gallery: Gallery | None, *, is_judged: bool
+) -> tuple[tuple[Picture, ...], tuple[Picture, ...], str]:
+    """The worst and the typical images; where not one of them can be read, none, and why."""
     if gallery is None:
-        return ()
-    return pictures(run, gallery.typical(SHOWN) if is_judged else gallery.spread(SHOWN))
+        return (), (), ""
+    worst = pictures(run, gallery.worst(SHOWN)) if is_judged else ()
+    typical = pictures(run, gallery.typical(SHOWN) if is_judged else gallery.spread(SHOWN))
+    absent = _all_absent((*worst, *typical))
+    return ((), (), absent) if absent else (worst, typical, "")
 
 
 def _all_absent(shown: Sequence[Picture]) -> str:

@@ -53,48 +53,47 @@ def standfirst(run: RunFolder, metrics: Metrics) -> str:
 
 def key_figures(metrics: Metrics) -> tuple[KeyFigure, ...]:
     """The figures at the top; what is not known is a dash, and the note says why."""
-    protocol = metrics.score_protocol
-    by_protocol = getattr(metrics.map, protocol) if metrics.map is not None else None
-    ap50 = by_protocol.ap50 if by_protocol is not None else None
-    coco_ap = metrics.map.coco.ap if metrics.map is not None else None
-    i_time = metrics.latency.i_time_ms
-    source = metrics.latency.i_time_source
-    rates = metrics.throughput
+    failed, total = metrics.images.failed, metrics.images.total
     return (
+        *_outcome(metrics),
+        _throughput(metrics),
+        KeyFigure(name="Failed images", value=count(failed), note=f"of {count(total)}"),
         KeyFigure(
-            name="mAP at IoU 0.5",
-            value=fraction(ap50),
-            note=f"{protocol.upper()} protocol; {fraction(coco_ap)} at 0.50:0.95 by COCO's"
-            if metrics.map
-            else "unknown",
+            name="Detections", value=count(metrics.detections), note="committed, whatever their confidence"
         ),
-        KeyFigure(
-            name="i_time",
-            value=milliseconds(i_time),
-            note="no card and no schedule to tell it" if source == "none" else source,
-        ),
-        KeyFigure(
-            name="Score",
-            value=NONE if metrics.score is None else f"{metrics.score:.2f}",
-            note="needs mAP and i_time"
-            if metrics.score is None
-            else f"{ap50 or 0:.3f} · 100 + (1000 {MINUS} {decimal(i_time)}) · 0.1; i_time {source}",
-        ),
-        KeyFigure(
-            name="Throughput",
-            value=NONE if rates.images_per_s is None else f"{decimal(rates.images_per_s)}{SPACE}/s",
-            note="images"
-            if rates.steady_images_per_s is None
-            else f"images; {decimal(rates.steady_images_per_s)} in steady state",
-        ),
-        KeyFigure(
-            name="Failed images", value=count(metrics.images.failed), note=f"of {count(metrics.images.total)}"
-        ),
-        KeyFigure(
-            name="Detections",
-            value=count(metrics.detections),
-            note="committed, whatever their confidence",
-        ),
+    )
+
+
+def _outcome(metrics: Metrics) -> tuple[KeyFigure, ...]:
+    """The score and the two figures it is made of."""
+    protocol, source = metrics.score_protocol, metrics.latency.i_time_source
+    ap50, note = None, "unknown without ground truth"
+    if metrics.map is not None:
+        ap50 = getattr(metrics.map, protocol).ap50
+        note = f"{protocol.upper()} protocol; {fraction(metrics.map.coco.ap)} at 0.50:0.95 by COCO's"
+    i_time = KeyFigure(
+        name="i_time",
+        value=milliseconds(metrics.latency.i_time_ms),
+        note="no card and no schedule to tell it" if source == "none" else source,
+    )
+    score, sum_told = NONE, "needs mAP and i_time"
+    if metrics.score is not None:
+        score = f"{metrics.score:.2f}"
+        time_told = decimal(metrics.latency.i_time_ms)
+        sum_told = f"{fraction(ap50)} · 100 + (1000 {MINUS} {time_told}) · 0.1; i_time {source}"
+    return (
+        KeyFigure(name="mAP at IoU 0.5", value=fraction(ap50), note=note),
+        i_time,
+        KeyFigure(name="Score", value=score, note=sum_told),
+    )
+
+
+def _throughput(metrics: Metrics) -> KeyFigure:
+    whole, steady = metrics.throughput.images_per_s, metrics.throughput.steady_images_per_s
+    return KeyFigure(
+        name="Throughput",
+        value=NONE if whole is None else f"{decimal(whole)}{SPACE}/s",
+        note="images" if steady is None else f"images; {decimal(steady)} in steady state",
     )
 
 
