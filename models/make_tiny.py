@@ -1,6 +1,6 @@
 """Makes `models/tiny.onnx`, the smallest network with the shape of a detector, and its sidecar.
 
-Nine SiLU convolutions and three raw heads (strides 8, 16, 32; three anchors and three classes each) over an
+Eight SiLU convolutions and three raw heads (strides 8, 16, 32; three anchors and three classes each) over an
 input of 64 x 96 pixels, not square so that a swap of height and width shows. Batch,
 height and width are symbolic. The weights are random but drawn from a fixed seed and scaled layer by layer on
 seeded pictures, so that every output varies and some boxes pass a confidence of 0.25. It detects nothing; it
