@@ -16,11 +16,17 @@ MOST_CLASSES = 10
 
 def print_summary(metrics: Metrics, run: RunFolder) -> None:
     """Print a run's figures and where its files lie."""
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    console = Console(
+        # Class and file names may hold brackets, which are no mark-up.
+        file=sys.stdout,
+        width=None if sys.stdout.isatty() else WIDTH,
+        highlight=False,
+        markup=False,
+    )
     console.print(_figures(metrics))
     if metrics.map is not None and metrics.map.coco.per_class:
         console.print(_classes(metrics))
-    console.print(f"Everything is in {run.store.place}", soft_wrap=True, markup=False)
+    console.print(f"Everything is in {run.store.place}", soft_wrap=True)
 
 
 def _figures(metrics: Metrics) -> Table:
