@@ -22,6 +22,8 @@ LONG_SIDE_PX = 480
 JPEG_QUALITY = 70
 # Taller images, by their width, get margins.
 TALLEST = 2
+# Of more boxes than this only errors have labels.
+DENSE = 25
 # A panel's usual width and the size of its labels' letters, CSS pixels: labels that would overlap are left out.
 PANEL_PX = 270
 LETTER_PX = 6.2
@@ -150,7 +152,8 @@ def _page_boxes(boxes: Sequence[Box], height: int, width: int) -> tuple[PageBox,
     taken: list[tuple[float, float, float, float]] = []
     for position in sorted(range(len(boxes)), key=lambda position: boxes[position].rank):
         place = _label_place(made[position], height / view_width)
-        if not any(_overlap(place, other) for other in taken):
+        wanted = len(boxes) <= DENSE or boxes[position].kind in ("missed", "false")
+        if wanted and not any(_overlap(place, other) for other in taken):
             taken.append(place)
         else:
             made[position] = replace(made[position], label="")

@@ -255,6 +255,14 @@ def test_health_samples_become_a_chart_a_quantity(tmp_path: Path) -> None:
     assert "Chip temperature" in Reader(page_of(run)).text
 
 
+def test_damaged_health_samples_cost_the_report_nothing_else(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (tmp_path / "run" / "health.parquet").write_bytes(b"PAR1 but no more")
+    page = page_of_run(run, read_metrics(run))
+    assert page.health == ()
+    assert page.accuracy is not None
+
+
 def test_a_run_without_metrics_is_not_finished(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     run.store.remove("metrics.json")
