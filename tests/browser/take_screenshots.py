@@ -39,9 +39,10 @@ def main(run: Path, folder: Path) -> None:
             shot.unlink()
             if pixels is None:
                 raise SystemExit(f"Chromium drew nothing of '{begin}'")
-            cv2.imwrite(
-                str(folder / name), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_JPEG_QUALITY, 85]
+            quality = (
+                [cv2.IMWRITE_JPEG_QUALITY, 85] if name.endswith(".jpg") else [cv2.IMWRITE_PNG_COMPRESSION, 9]
             )
+            cv2.imwrite(str(folder / name), pixels, quality)
 
 
 if __name__ == "__main__":
