@@ -23,6 +23,7 @@ from bmodel.libraries import cache_folder
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
 DASHBOARD_PORT = 8265
+AGENT_PORT = 52365
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +140,18 @@ def _command(options: NodeOptions) -> list[str]:
         command += [f"--dashboard-port={options.dashboard_port}"]
     else:
         command += [f"--address={options.address}"]
+    command += [f"--dashboard-agent-listen-port={_agent_port()}"]
     return [*command, f"--resources={json.dumps(options.resources)}", "--disable-usage-stats"]
+
+
+def _agent_port() -> int:
+    """Ray's own choice, or any that is free: where another cluster's agent listens there, no job could be submitted."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", AGENT_PORT))
+        except OSError:
+            probe.bind(("", 0))
+        return int(probe.getsockname()[1])
 
 
 def _environment() -> dict[str, str]:

@@ -19,13 +19,17 @@ def main() -> None:
     """Run the job on the sample set with the device and cards asked for; exits with the job's code."""
     parser = argparse.ArgumentParser(prog="python -m jobs.demo", description=main.__doc__)
     parser.add_argument("--device", choices=("cpu", "simulator"), default="cpu")
-    parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="needs the simulator for int8")
+    parser.add_argument(
+        "--precision", choices=("fp32", "int8"), default="fp32", help="needs the simulator for int8"
+    )
     parser.add_argument("--cards", type=int, default=2)
     parser.add_argument("--limit", type=int)
     arguments = parser.parse_args()
     with errors_as_one_line():
         if not SAMPLE.is_dir():
-            raise ConfigurationError(f"the demo needs a checkout with the sample set, and '{SAMPLE}' is not there")
+            raise ConfigurationError(
+                f"the demo needs a checkout with the sample set, and '{SAMPLE}' is not there"
+            )
         sys.exit(run(arguments.device, arguments.precision, arguments.cards, arguments.limit))
 
 

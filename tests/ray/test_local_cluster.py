@@ -1,0 +1,115 @@
+"""The cluster that `raysail detect` starts for itself: quiet, closed to strangers, and gone with its job."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.job_runs import TINY_ONNX, assert_each_once, options_of, run_job, start_job, wait_for_commits
+
+
+def ray_processes(session_marker: str) -> list[int]:
+    """Processes whose command line or environment belongs to a driver's Ray session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if session_marker.encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A home of its own, by which the processes of this run are known."""
+    home = tmp_path / "home-of-this-run"
+    home.mkdir()
+    cleared = {name: "" for name in os.environ if name.startswith("RAY_")}
+    return {**cleared, "HOME": str(home)}
+
+
+def test_a_stranger_cannot_join_and_nothing_is_left_behind(
+    pictures: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    run = tmp_path / "run"
+    options = {"images": pictures, "device": "timed", "service-ms": 1500, "shard-size": 1, "output": run}
+    process = start_job(*options_of(options), environment=environment)
+    try:
+        wait_for_commits(run, 1, process)
+        address = gcs_address(environment["HOME"])
+        stranger = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                f"import ray; ray.init(address={address!r}); print('JOINED', ray.nodes())",
+            ],
+            env={**os.environ, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path), "RAY_AUTH_TOKEN_PATH": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        # Ray goes on trying for minutes; that its first tries are refused is enough.
+        time.sleep(20)
+        stranger.kill()
+        said, _ = stranger.communicate()
+        assert "JOINED" not in said
+        assert "Unauthenticated" in said
+        assert process.poll() is None, "the run was not disturbed"
+    finally:
+        process.send_signal(signal.SIGINT)
+        asked = time.monotonic()
+        out, err = process.communicate(timeout=60)
+    assert time.monotonic() - asked < 5
+    assert process.returncode == 1
+    assert out == ""
+    assert "--resume goes on" in err
+    assert_no_process_is_left(environment["HOME"])
+
+
+def test_a_killed_driver_leaves_no_process(
+    pictures: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    run = tmp_path / "run"
+    options = {"images": pictures, "device": "timed", "service-ms": 1500, "shard-size": 1, "output": run}
+    process = start_job(*options_of(options), environment=environment)
+    wait_for_commits(run, 1, process)
+    process.kill()
+    process.communicate()
+    assert_no_process_is_left(environment["HOME"])
+
+
+def test_a_small_job_is_quick_and_its_output_clean(
+    pictures: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    run = tmp_path / "run"
+    options = {"images": pictures, "model": TINY_ONNX, "limit": 8, "output": run}
+    done = run_job(*options_of(options), environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert_each_once(run, 8)
+    assert re.fullmatch(r"(\d+ of 8 images, [\d.]+ images/s\n)+", done.stderr), done.stderr
+    assert done.stdout.startswith("Images")
+
+
+def gcs_address(home: str) -> str:
+    """Where the run's own head listens, from the command line of its processes."""
+    for pid in ray_processes(f"HOME={home}"):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        if match := re.search(r"--gcs[-_]address=([\d.]+:\d+)", command):
+            return match[1]
+    raise AssertionError("no process of the run names its head")
+
+
+def assert_no_process_is_left(home: str) -> None:
+    deadline = time.monotonic() + 60
+    while left := ray_processes(f"HOME={home}"):
+        assert time.monotonic() < deadline, [Path(f"/proc/{pid}/cmdline").read_bytes()[:200] for pid in left]
+        time.sleep(0.2)
