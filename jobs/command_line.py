@@ -47,6 +47,7 @@ COMMANDS = (
     Command("latency", "jobs.show_latency:command", "Show the chip's predicted time, layer by layer."),
     Command("toolchain", "jobs.toolchain:app", "Show or install the vendor's compiler."),
     Command("report", "jobs.report:report_command", "Write a run's report, or compare several runs."),
+    Command("export", "jobs.export:export_command", "Write a run's detections as COCO results or CSV."),
     Command("node", "jobs.node:command", "Start or stop this host's part of a cluster."),
 )
 

@@ -11,7 +11,9 @@ from jobs.configuration import DetectConfig
 from jobs.measure import measure
 from jobs.metrics import Metrics, TimeSpent, card_accounts
 from jobs.prepare import Plan
+from jobs.report import write_report
 from jobs.run_folder import RunFolder, finish_run
+from jobs.save_images import save_images
 from jobs.write_labels import write_labels
 
 
@@ -40,6 +42,9 @@ def derive(
         accounts=card_accounts(slots),
     )
     run.store.write("metrics.json", metrics.model_dump_json(indent=2).encode() + b"\n")
+    if config.save_images:
+        save_images(run, config.save_images)
+    write_report(run)
     finish_run(run)
     return metrics
 

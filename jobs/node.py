@@ -33,7 +33,7 @@ def start(
     exclude: Annotated[
         str, typer.Option(metavar="IDS", help="numbers of cards to leave alone, like 0,3")
     ] = "",
-    block: Annotated[
+    block: Annotated[  # noqa: FBT002
         bool, typer.Option("--block", help="stay in the foreground, for a service manager")
     ] = False,
 ) -> None:
