@@ -16,7 +16,7 @@ from cluster.card_lock import CardLock, real_card_lock_path, virtual_card_lock_p
 from cluster.cards import CardSlot
 from cluster.results import ShardResult, shard_result
 from tpu_worker.detector import DetectOptions, Detector
-from tpu_worker.devices import DeviceOptions, open_device
+from tpu_worker.devices import DeviceOptions, open_device, open_preprocessor
 from tpu_worker.values import ImageRef
 
 REAL_CARD_DEVICES = frozenset({"sail", "libbmrt"})
@@ -54,11 +54,12 @@ class CardWorker:
         self._slot = slot
         self._settings = settings
         self._lock = CardLock(_lock_path(slot, settings.device.name))
-        device = open_device(replace(settings.device, device_id=slot.device_id))
+        options = replace(settings.device, device_id=slot.device_id)
+        device = open_device(options)
         loaded = time.monotonic()
         device.run(np.zeros(device.spec.input.shape, np.float32))
         self._spec = device.spec
-        self._detector = Detector(device, settings.detect)
+        self._detector = Detector(device, settings.detect, open_preprocessor(options))
         self._info = WorkerInfo(
             host=socket.gethostname(),
             pid=os.getpid(),

@@ -81,6 +81,7 @@ def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | 
             name=name,
             spec=spec,
             model_path=config.model.resolve() if config.model else None,
+            preprocess=config.preprocess,
             timed=TimedOptions(service_ms=config.service_ms or 0.0, fault_file=config.fault_file),
         ),
         detect=DetectOptions(

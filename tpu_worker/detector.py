@@ -18,13 +18,14 @@ from bmodel.errors import ConfigurationError
 from tpu_worker import DEFAULT_MAX_PIXELS
 from tpu_worker.boxes import Detections
 from tpu_worker.decode_yolo import YoloDecoder
+from tpu_worker.devices.bmcv import CardPreprocessor
 from tpu_worker.devices.protocol import Device
-from tpu_worker.image_header import ImageError
+from tpu_worker.image_header import ImageError, read_header
 from tpu_worker.launch import Prepared
 from tpu_worker.letterbox import InputWriter, Letterbox
 from tpu_worker.nms import best_first, suppress
 from tpu_worker.pipeline import Outputs, Pipeline
-from tpu_worker.read_image import ReadOptions, read_image
+from tpu_worker.read_image import ReadOptions, local_path, read_bytes, read_image
 from tpu_worker.values import ImageFailure, ImageRef, ImageResult
 
 _MAX_DEFAULT_THREADS: Final = 4
@@ -71,12 +72,13 @@ class Detector:
     Takes the device over: it runs in the detector's own thread and is closed with it.
     """
 
-    def __init__(self, device: Device, options: DetectOptions) -> None:
+    def __init__(self, device: Device, options: DetectOptions, card: CardPreprocessor | None = None) -> None:
+        """Prepare images by `card` where it is given and takes them, by OpenCV else."""
         # The pipeline's threads are the parallelism; OpenCV's own would only get in their way.
         cv2.setNumThreads(1)
         self._device = device
         self._pipeline = Pipeline(
-            _Stages(device, options),
+            _Stages(device, options, card),
             input_shape=(device.spec.batch, 3, *device.spec.input_hw),
             prepare_threads=options.prepare_threads or default_prepare_threads(),
         )
@@ -111,8 +113,9 @@ def default_prepare_threads() -> int:
 class _Stages:
     """Reading, letterboxing, inference and decoding as the pipeline calls them."""
 
-    def __init__(self, device: Device, options: DetectOptions) -> None:
+    def __init__(self, device: Device, options: DetectOptions, card: CardPreprocessor | None) -> None:
         self._device = device
+        self._card = card
         self._spec = device.spec
         self._options = options
         self._decoder = YoloDecoder(
@@ -129,6 +132,11 @@ class _Stages:
         self, image: ImageRef, target: NDArray[np.float32], previous: Letterbox | None
     ) -> Prepared | ImageFailure:
         """Read and letterbox one image."""
+        if self._card is not None:
+            if (prepared := self._prepare_on_card(self._card, image, target)) is not None:
+                return prepared
+            # The card's border may differ from ours in the last bit: nothing of it is kept.
+            previous = None
         started = time.perf_counter()
         try:
             source = read_image(image.path, self._read_options)
@@ -143,6 +151,23 @@ class _Stages:
         return Prepared(
             letterbox=letterbox, decode_ms=(read - started) * 1e3, preprocess_ms=(written - read) * 1e3
         )
+
+    def _prepare_on_card(
+        self, card: CardPreprocessor, image: ImageRef, target: NDArray[np.float32]
+    ) -> Prepared | None:
+        """Let the card prepare an upright JPEG of the local disk; None for what the host has to do."""
+        path = local_path(image.path)
+        if path is None:
+            return None
+        try:
+            header = read_header(read_bytes(image.path))
+        except ImageError:
+            return None  # the host tells why
+        turned = header.orientation != 1 and self._options.apply_exif
+        too_large = header.size_hw[0] * header.size_hw[1] > self._options.max_pixels
+        if header.kind != "JPEG" or turned or too_large:
+            return None
+        return card.write(path, header.size_hw, target)
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run the device."""

@@ -35,12 +35,17 @@ class ImageHeader:
     """What a file says of itself.
 
     size_hw: height and width as stored, pixels, before any EXIF rotation.
-    sideways: whether its EXIF orientation, when applied, exchanges height and width; only read from JPEG.
+    orientation: EXIF's number for how the image is to be turned, 1 for not at all; only read from JPEG.
     """
 
     kind: Kind
     size_hw: tuple[int, int]
-    sideways: bool = False
+    orientation: int = 1
+
+    @property
+    def sideways(self) -> bool:
+        """Whether turning the image exchanges height and width."""
+        return self.orientation in (5, 6, 7, 8)
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -79,13 +84,13 @@ def _parse(data: bytes) -> ImageHeader:
 
 def _jpeg(data: bytes) -> ImageHeader:
     size_hw: tuple[int, int] | None = None
-    sideways = False
+    orientation = 1
     for marker, start, end in _jpeg_segments(data):
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, start + 1)
             size_hw = height, width
         elif marker == 0xE1 and data[start : start + 6] == b"Exif\0\0":
-            sideways = _is_sideways(data[start + 6 : end])
+            orientation = _orientation(data[start + 6 : end])
         elif marker == _JPEG_SCAN:
             # Some decoders fill the missing part of a cut file with grey and call it a success.
             if data.rfind(_JPEG_END, end) < 0:
@@ -93,7 +98,7 @@ def _jpeg(data: bytes) -> ImageHeader:
             break
     if size_hw is None:
         raise ImageError("the JPEG file has no frame before its first scan")
-    return ImageHeader(kind="JPEG", size_hw=size_hw, sideways=sideways)
+    return ImageHeader(kind="JPEG", size_hw=size_hw, orientation=orientation)
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -113,11 +118,11 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         position += 2 + length
 
 
-def _is_sideways(exif: bytes) -> bool:
+def _orientation(exif: bytes) -> int:
     try:
-        return dict(_tiff_tags(exif)).get(_TIFF_ORIENTATION, 1) in (5, 6, 7, 8)
+        return dict(_tiff_tags(exif)).get(_TIFF_ORIENTATION, 1)
     except (struct.error, ImageError):
-        return False  # a damaged EXIF block is ignored, as the decoder ignores it
+        return 1  # a damaged EXIF block is ignored, as the decoder ignores it
 
 
 def _png(data: bytes) -> ImageHeader:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tpu_worker.boxes import Detections
 from tpu_worker.letterbox import Letterbox
-from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes
+from tpu_worker.values import ImageFailure, ImageRef, ImageResult, PreparedOn, StageTimes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +21,7 @@ class Prepared:
     letterbox: Letterbox
     decode_ms: float
     preprocess_ms: float
+    prepared_on: PreparedOn = "host"
 
 
 class Slot:
@@ -97,6 +98,7 @@ class Launch:
     ) -> None:
         """Hand the outcome of a position to the call."""
         failure = outcome if isinstance(outcome, ImageFailure) else None
+        prepared = self.prepared[position]
         result = ImageResult(
             image=self.images[position],
             size_hw=size_hw,
@@ -106,5 +108,6 @@ class Launch:
             started_s=self.started_s[position],
             finished_s=time.time(),
             batch=self.number,
+            prepared_on=prepared.prepared_on if prepared else "host",
         )
         self.call.put(self.first + position, result)

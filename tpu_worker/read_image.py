@@ -10,6 +10,7 @@ import functools
 import os
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -70,6 +71,14 @@ def read_bytes(path: str) -> bytes:
     if url.scheme == "file":
         return _read_local(unquote(url.path))
     return _read_remote(f"{url.scheme}://{url.netloc}", unquote(url.path), url.query)
+
+
+def local_path(path: str) -> Path | None:
+    """Return the file of a local path or a `file://` URL; None for an object of a store."""
+    if "://" not in path:
+        return Path(path)
+    url = urlsplit(path, allow_fragments=False)
+    return Path(unquote(url.path)) if url.scheme == "file" else None
 
 
 def decode_image(data: bytes, options: ReadOptions) -> SourceImage:

@@ -8,6 +8,7 @@ from typing import Literal
 from tpu_worker.boxes import Detections
 
 Stage = Literal["decode", "preprocess", "inference", "postprocess"]
+PreparedOn = Literal["host", "card"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +56,7 @@ class ImageResult:
     size_hw: height and width in source pixels; None when the image could not be read.
     started_s, finished_s: seconds since the epoch, from the worker's clock.
     batch: which launch of its shard the image was part of, from 0.
+    prepared_on: where it was decoded and letterboxed.
     """
 
     image: ImageRef
@@ -65,6 +67,7 @@ class ImageResult:
     started_s: float
     finished_s: float
     batch: int = 0
+    prepared_on: PreparedOn = "host"
 
     def __post_init__(self) -> None:
         if (self.detections is None) == (self.failure is None):

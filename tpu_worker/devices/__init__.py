@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tpu_worker.devices.choose_device import check_device, resolve_device
-from tpu_worker.devices.options import DeviceName, DeviceOptions, FaultAction, TimedOptions
+from tpu_worker.devices.options import DeviceName, DeviceOptions, FaultAction, PreprocessName, TimedOptions
 from tpu_worker.devices.protocol import Batch, Device
 
 __all__ = [
@@ -12,11 +14,26 @@ __all__ = [
     "DeviceName",
     "DeviceOptions",
     "FaultAction",
+    "PreprocessName",
     "TimedOptions",
     "check_device",
     "open_device",
+    "open_preprocessor",
     "resolve_device",
 ]
+
+
+if TYPE_CHECKING:
+    from tpu_worker.devices.bmcv import CardPreprocessor
+
+
+def open_preprocessor(options: DeviceOptions) -> CardPreprocessor | None:
+    """Open the card's own preprocessing where it is asked for; None for OpenCV on the host."""
+    if options.preprocess == "opencv":
+        return None
+    from tpu_worker.devices.bmcv import CardPreprocessor
+
+    return CardPreprocessor(device_id=options.device_id, spec=options.spec)
 
 
 def open_device(options: DeviceOptions) -> Device:

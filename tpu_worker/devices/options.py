@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bmodel.errors import ConfigurationError
 from bmodel.sidecar import ModelSpec
 
 DeviceName = Literal["cpu", "simulator", "libbmrt", "sail", "timed"]
+PreprocessName = Literal["opencv", "bmcv"]
 FaultAction = Literal["fail", "hang", "die", "segfault", "slow"]
 
 
@@ -54,6 +56,7 @@ class DeviceOptions:
     model_path: its file, checked again where the device is opened; None only for `timed`.
     device_id: the card's number on its host; a mere label for devices without a card.
     threads: cores that `cpu` may use; None for all.
+    preprocess: who decodes and letterboxes, OpenCV on the host or, with `sail`, BMCV on the card.
     """
 
     name: DeviceName
@@ -61,6 +64,7 @@ class DeviceOptions:
     model_path: Path | None
     device_id: int = 0
     threads: int | None = None
+    preprocess: PreprocessName = "opencv"
     timed: TimedOptions = field(default_factory=TimedOptions)
 
     def __post_init__(self) -> None:
@@ -68,6 +72,8 @@ class DeviceOptions:
             raise ValueError(f"device_id must be non-negative, got {self.device_id}")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be positive, got {self.threads}")
+        if self.preprocess == "bmcv" and self.name != "sail":
+            raise ConfigurationError(f"preprocess: bmcv needs the device 'sail', got '{self.name}'")
         if self.model_path is None and self.name != "timed":
             raise ValueError(f"model_path must be given for the device '{self.name}'")
 

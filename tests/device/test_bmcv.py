@@ -1,0 +1,232 @@
+"""Preprocessing on the card: geometry, pixels, and what is left to the host. Shown on the stand-in's operations."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bmodel.errors import ConfigurationError
+from bmodel.sidecar import ModelSpec, Normalisation
+from tests.device.cases import ROOT, Case
+from tpu_worker.detector import DetectOptions, Detector
+from tpu_worker.devices import DeviceOptions, TimedOptions, open_device, open_preprocessor
+from tpu_worker.devices.bmcv import CardPreprocessor, truncating_letterbox
+from tpu_worker.letterbox import Letterbox
+from tpu_worker.values import ImageRef
+
+CASE = Case(name="sail", model="tiny_fp32_1b")
+SPEC = CASE.spec
+# Exif with orientation 6: the smallest block that says so.
+EXIF_SIDEWAYS = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+
+
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    """Soft colours, so that JPEG keeps them and interpolation shows."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    planes = (rows * 3 + columns, columns * 5 + 40, (rows + columns) * 2 + 90)
+    return np.stack([plane % 200 for plane in planes], axis=2).astype(np.uint8)
+
+
+def jpeg(path: Path, height: int, width: int, *options: int) -> Path:
+    ok, data = cv2.imencode(".jpg", picture(height, width), [cv2.IMWRITE_JPEG_QUALITY, 95, *options])
+    assert ok
+    path.write_bytes(data.tobytes())
+    return path
+
+
+def with_exif(path: Path) -> Path:
+    data = path.read_bytes()
+    segment = b"\xff\xe1" + (len(EXIF_SIDEWAYS) + 2).to_bytes(2, "big") + EXIF_SIDEWAYS
+    path.write_bytes(data[:2] + segment + data[2:])
+    return path
+
+
+def by_hand(path: Path, letterbox: Letterbox, spec: ModelSpec) -> NDArray[np.float32]:
+    """The input that an image should become, step by step on the host."""
+    bgr = np.asarray(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR))
+    planes = bgr[:, :, ::-1] if spec.normalisation.channels == "rgb" else bgr
+    boxed = np.full((*letterbox.input_hw, 3), spec.normalisation.padding, np.uint8)
+    height, width = letterbox.resized_hw
+    resized = cv2.resize(np.ascontiguousarray(planes), (width, height), interpolation=cv2.INTER_LINEAR)
+    boxed[letterbox.top : letterbox.top + height, letterbox.left : letterbox.left + width] = resized
+    normalisation = spec.normalisation
+    values = (boxed.astype(np.float64) - normalisation.mean) * normalisation.scale
+    return np.asarray(values.transpose(2, 0, 1), np.float32)
+
+
+@pytest.fixture
+def card(stand_in: ModuleType) -> CardPreprocessor:
+    return CardPreprocessor(device_id=0, spec=SPEC)
+
+
+@pytest.mark.parametrize(
+    ("source_hw", "resized_hw", "top", "left"),
+    [
+        ((64, 96), (64, 96), 0, 0),
+        ((480, 640), (64, 85), 0, 5),
+        ((640, 480), (64, 48), 0, 24),
+        # 96 * 426 / 640 = 63.9: the vendor's way cuts it, ours rounds it.
+        ((426, 640), (63, 96), 0, 0),
+        ((20, 1000), (1, 96), 31, 0),
+        ((16, 4096), (1, 96), 31, 0),
+    ],
+)
+def test_sides_are_cut_as_the_vendor_cuts_them(
+    source_hw: tuple[int, int], resized_hw: tuple[int, int], top: int, left: int
+) -> None:
+    letterbox = truncating_letterbox(source_hw, (64, 96))
+    assert (letterbox.resized_hw, letterbox.top, letterbox.left) == (resized_hw, top, left)
+    # Boxes come back through the numbers that were used.
+    whole = np.array([[0, 0, source_hw[1], source_hw[0]]], np.float32)
+    np.testing.assert_allclose(letterbox.to_source(letterbox.to_input(whole)), whole, atol=1e-3)
+    edges = letterbox.to_input(whole)[0]
+    np.testing.assert_allclose(edges, (left, top, left + resized_hw[1], top + resized_hw[0]), atol=1e-9)
+
+
+def test_the_cut_differs_from_ours_where_rounding_goes_up() -> None:
+    assert Letterbox.fit((426, 640), (64, 96)).resized_hw == (64, 96)
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+@pytest.mark.parametrize("size_hw", [(64, 96), (426, 640), (333, 100), (30, 40)])
+def test_pixels_are_what_the_host_would_make_of_them(
+    stand_in: ModuleType, tmp_path: Path, channels: str, size_hw: tuple[int, int]
+) -> None:
+    normalisation = Normalisation.model_validate(
+        {"channels": channels, "mean": (10.0, 20.0, 30.0), "scale": (1 / 50, 1 / 60, 1 / 70), "padding": 114}
+    )
+    spec = SPEC.model_copy(update={"normalisation": normalisation})
+    path = jpeg(tmp_path / "a.jpg", *size_hw)
+    target = np.full((3, 64, 96), np.nan, np.float32)
+    prepared = CardPreprocessor(device_id=0, spec=spec).write(path, size_hw, target)
+    assert prepared is not None
+    assert prepared.prepared_on == "card"
+    assert min(prepared.decode_ms, prepared.preprocess_ms) > 0
+    np.testing.assert_allclose(target, by_hand(path, prepared.letterbox, spec), atol=1e-6)
+
+
+def test_decoding_releases_the_interpreter_and_formats_are_converted_first(
+    stand_in: ModuleType, card: CardPreprocessor, tmp_path: Path
+) -> None:
+    assert card.write(jpeg(tmp_path / "a.jpg", 50, 70), (50, 70), np.empty((3, 64, 96), np.float32))
+    calls = [call for call in stand_in.stand_in.calls if call not in {"Handle", "Tensor", "asnumpy"}]
+    assert calls == [
+        *("Decoder", "Decoder.read", "convert_format"),
+        *("vpp_resize_padding", "convert_to", "bm_image_to_tensor"),
+    ]
+
+
+def test_the_stand_in_is_as_strict_as_the_card(stand_in: ModuleType, tmp_path: Path) -> None:
+    handle = stand_in.Handle(0)
+    bmcv = stand_in.Bmcv(handle)
+    image = stand_in.Decoder(str(jpeg(tmp_path / "a.jpg", 50, 70)), True, 0).read(handle)
+    with pytest.raises(stand_in.SailBMImageError, match="not supported"):
+        bmcv.vpp_resize_padding(image, 96, 64, stand_in.PaddingAtrr())
+    with pytest.raises(stand_in.SailBMImageError, match="not supported"):
+        bmcv.bm_image_to_tensor(image)
+
+
+def test_what_the_card_refuses_leaves_the_input_alone_and_is_counted(
+    stand_in: ModuleType, card: CardPreprocessor, tmp_path: Path
+) -> None:
+    target = np.full((3, 64, 96), 7, np.float32)
+    progressive = jpeg(tmp_path / "p.jpg", 50, 70, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    plain = jpeg(tmp_path / "a.jpg", 50, 70)
+    assert card.write(progressive, (50, 70), target) is None
+    assert card.write(jpeg(tmp_path / "s.jpg", 8, 70), (8, 70), target) is None
+    assert card.write(plain, (50, 71), target) is None
+    stand_in.stand_in.errors["convert_to"] = RuntimeError("bmcv api fail")
+    assert card.write(plain, (50, 70), target) is None
+    assert (target == 7).all()
+    assert (card.counts.on_card, card.counts.refused) == (0, 4)
+    assert card.counts.first_refusal == "SailDecoderError: the decoder takes baseline JPEGs only"
+    assert card.write(plain, (50, 70), target) is not None
+    assert (card.counts.on_card, card.counts.refused) == (1, 4)
+
+
+def test_threads_prepare_side_by_side(card: CardPreprocessor, tmp_path: Path) -> None:
+    sizes = [(50 + 10 * number, 70) for number in range(4)]
+    paths = [jpeg(tmp_path / f"{number}.jpg", *size) for number, size in enumerate(sizes)]
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        target = np.empty((3, 64, 96), np.float32)
+        for _ in range(5):
+            prepared = card.write(paths[number], sizes[number], target)
+            if prepared is None or not np.allclose(
+                target, by_hand(paths[number], prepared.letterbox, SPEC), atol=1e-6
+            ):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert card.counts.on_card == 20
+
+
+def test_a_detector_mixes_both_ways_and_says_which(card: CardPreprocessor, tmp_path: Path) -> None:
+    jpeg(tmp_path / "plain.jpg", 426, 640)
+    jpeg(tmp_path / "progressive.jpg", 426, 640, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    with_exif(jpeg(tmp_path / "sideways.jpg", 426, 640))
+    cv2.imwrite(str(tmp_path / "picture.png"), picture(426, 640))
+    (tmp_path / "broken.jpg").write_bytes((tmp_path / "plain.jpg").read_bytes()[:2000])
+    names = ["plain.jpg", "progressive.jpg", "sideways.jpg", "picture.png", "broken.jpg", "plain.jpg"]
+    images = [
+        ImageRef(index=number, image_id=name, path=str(tmp_path / name)) for number, name in enumerate(names)
+    ]
+    images[5] = replace(images[5], path=(tmp_path / "plain.jpg").as_uri())
+    device = open_device(
+        DeviceOptions(name="timed", spec=SPEC, model_path=None, timed=TimedOptions(service_ms=0.0))
+    )
+    with Detector(device, DetectOptions(), card) as detector:
+        results = detector.detect(images)
+    assert [result.prepared_on for result in results] == ["card", "host", "host", "host", "host", "card"]
+    assert [result.size_hw for result in results] == [
+        *((426, 640), (426, 640), (640, 426), (426, 640)),
+        *(None, (426, 640)),
+    ]
+    assert [result.failure is not None for result in results] == [False] * 4 + [True, False]
+    first, again = results[0].detections, results[5].detections
+    assert first is not None
+    assert again is not None
+    np.testing.assert_array_equal(first.xyxy, again.xyxy)
+
+
+def test_the_option_opens_it_for_sail_alone(stand_in: ModuleType) -> None:
+    options = CASE.options
+    assert open_preprocessor(options) is None
+    assert isinstance(open_preprocessor(replace(options, preprocess="bmcv")), CardPreprocessor)
+    with pytest.raises(ConfigurationError, match="preprocess: bmcv needs the device 'sail', got 'cpu'"):
+        replace(options, name="cpu", preprocess="bmcv")
+
+
+def test_a_build_of_sail_without_image_operations_is_told(tmp_path: Path) -> None:
+    (tmp_path / "sophon").mkdir()
+    (tmp_path / "sophon/__init__.py").write_text("")
+    (tmp_path / "sophon/sail.py").write_text("")
+    script = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]
+from tests.device.cases import Case
+from tpu_worker.devices.bmcv import CardPreprocessor
+try:
+    CardPreprocessor(device_id=0, spec=Case(name="sail", model="tiny_fp32_1b").spec)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert outcome.stdout == (
+        "LibraryError preprocess: this build of SAIL has no image operations (BMCV)\n"
+    ), outcome.stderr

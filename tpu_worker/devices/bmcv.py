@@ -1,0 +1,162 @@
+"""Preprocessing on the card: JPEG decoding, letterboxing and normalisation by its image processors (BMCV).
+
+What the card refuses (anything but a baseline JPEG, sizes its scaler does not take) is prepared on the host instead,
+image by image; both write into the same batch, so a batch may hold images of either way. The vendor's letterbox
+truncates where ours rounds: boxes are mapped back with the numbers that were really used.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bmodel.errors import LibraryError
+from bmodel.sidecar import ModelSpec
+from tpu_worker.devices.native_output import process_output, quiet
+from tpu_worker.devices.sail import load_sail
+from tpu_worker.launch import Prepared
+from tpu_worker.letterbox import Letterbox
+
+# What BM1684's video post-processor scales, pixels a side.
+MINIMUM_SIDE: Final = 16
+MAXIMUM_SIDE: Final = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreprocessCounts:
+    """How many images the card prepared, how many it refused, and what it said of the first it refused."""
+
+    on_card: int
+    refused: int
+    first_refusal: str
+
+
+class CardPreprocessor:
+    """Prepares images on one card; may be used by several threads, each with image operations of its own."""
+
+    def __init__(self, *, device_id: int, spec: ModelSpec) -> None:
+        self._sail = load_sail()
+        if not hasattr(self._sail, "Bmcv"):
+            raise LibraryError("preprocess: this build of SAIL has no image operations (BMCV)")
+        self._device_id = device_id
+        self._spec = spec
+        self._of_thread = threading.local()
+        self._lock = threading.Lock()
+        self._counts = PreprocessCounts(on_card=0, refused=0, first_refusal="")
+
+    @property
+    def counts(self) -> PreprocessCounts:
+        """What happened so far."""
+        return self._counts
+
+    def write(self, path: Path, source_hw: tuple[int, int], target: NDArray[np.float32]) -> Prepared | None:
+        """Fill `target` (3, H, W) with a JPEG file's image, normalised; None when the card refuses it.
+
+        source_hw: height and width that the file's header states; the card has to find the same.
+        A refused image leaves `target` as it was.
+        """
+        try:
+            with quiet(process_output()):
+                planes, prepared = self._prepare(path, source_hw)
+        except Exception as error:  # noqa: BLE001 - SAIL's errors share no base; whatever it is, the host can do it
+            self._count(f"{type(error).__name__}: {error}")
+            return None
+        target[...] = planes
+        self._count(None)
+        return prepared
+
+    def _prepare(self, path: Path, source_hw: tuple[int, int]) -> tuple[NDArray[np.float32], Prepared]:
+        if not all(MINIMUM_SIDE <= side <= MAXIMUM_SIDE for side in source_hw):
+            raise ValueError(
+                f"sides must be within {MINIMUM_SIDE} and {MAXIMUM_SIDE} pixels, got {source_hw}"
+            )
+        started = time.perf_counter()
+        sail, (handle, bmcv) = self._sail, self._operations()
+        # Unlike `Bmcv.imread`, the decoder releases the GIL.
+        decoded = sail.Decoder(str(path), True, self._device_id).read(handle)  # noqa: FBT003 - the vendor's order
+        if (decoded.height(), decoded.width()) != source_hw:
+            raise ValueError(f"the card decoded {decoded.height()} rows of {decoded.width()} pixels")
+        read = time.perf_counter()
+        letterbox = truncating_letterbox(source_hw, self._spec.input_hw)
+        planes = self._letterboxed(bmcv, handle, decoded, letterbox)
+        if planes.shape != (1, 3, *letterbox.input_hw) or planes.dtype != np.float32:
+            raise ValueError(f"the card prepared {planes.dtype} {planes.shape}")
+        return planes[0], Prepared(
+            letterbox=letterbox,
+            decode_ms=(read - started) * 1e3,
+            preprocess_ms=(time.perf_counter() - read) * 1e3,
+            prepared_on="card",
+        )
+
+    def _letterboxed(self, bmcv: Any, handle: Any, decoded: Any, letterbox: Letterbox) -> NDArray[Any]:
+        sail, input_hw = self._sail, letterbox.input_hw
+        layout = getattr(sail.Format, f"FORMAT_{self._spec.normalisation.channels.upper()}_PLANAR")
+        # A decoded JPEG is YUV, which the other operations do not take.
+        planar = sail.BMImage(handle, *letterbox.source_hw, layout, sail.ImgDtype.DATA_TYPE_EXT_1N_BYTE)
+        bmcv.convert_format(decoded, planar)
+        padding = self._padding(letterbox)
+        boxed = bmcv.vpp_resize_padding(planar, input_hw[1], input_hw[0], padding, _linear(sail))
+        floats = bmcv.get_bm_image_data_format(sail.Dtype.BM_FLOAT32)
+        values = sail.BMImage(handle, *input_hw, layout, floats)
+        bmcv.convert_to(boxed, values, self._factors())
+        return np.asarray(bmcv.bm_image_to_tensor(values).asnumpy())
+
+    def _operations(self) -> tuple[Any, Any]:
+        """Return this thread's handle of the card and its image operations."""
+        operations: tuple[Any, Any] | None = getattr(self._of_thread, "operations", None)
+        if operations is None:
+            handle = self._sail.Handle(self._device_id)
+            operations = self._of_thread.operations = handle, self._sail.Bmcv(handle)
+        return operations
+
+    def _padding(self, letterbox: Letterbox) -> Any:
+        padding = self._sail.PaddingAtrr()
+        padding.set_stx(letterbox.left)
+        padding.set_sty(letterbox.top)
+        padding.set_w(letterbox.resized_hw[1])
+        padding.set_h(letterbox.resized_hw[0])
+        for set_colour in (padding.set_r, padding.set_g, padding.set_b):
+            set_colour(self._spec.normalisation.padding)
+        return padding
+
+    def _factors(self) -> tuple[tuple[float, float], ...]:
+        """Return scale and offset of each plane: (pixel - mean) * scale = pixel * scale + (-mean * scale)."""
+        normalisation = self._spec.normalisation
+        return tuple(
+            (scale, -mean * scale)
+            for mean, scale in zip(normalisation.mean, normalisation.scale, strict=True)
+        )
+
+    def _count(self, refusal: str | None) -> None:
+        with self._lock:
+            counts = self._counts
+            self._counts = PreprocessCounts(
+                on_card=counts.on_card + (refusal is None),
+                refused=counts.refused + (refusal is not None),
+                first_refusal=counts.first_refusal or refusal or "",
+            )
+
+
+def truncating_letterbox(source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
+    """Place an image as the vendor's samples do: sides are cut to whole pixels, not rounded."""
+    ratio = min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
+    height, width = (max(1, int(side * ratio)) for side in source_hw)
+    return Letterbox(
+        source_hw=source_hw,
+        input_hw=input_hw,
+        resized_hw=(height, width),
+        top=(input_hw[0] - height) // 2,
+        left=(input_hw[1] - width) // 2,
+    )
+
+
+def _linear(sail: ModuleType) -> Any:
+    """Return the interpolation that networks are trained with; the default is NEAREST."""
+    return sail.bmcv_resize_algorithm.BMCV_INTER_LINEAR
