@@ -18,8 +18,9 @@ from data.scenes.render import CLASS_NAMES
 from data.scenes.sketch import Bgr, Image, as_image
 
 COLOURS: tuple[Bgr, ...] = ((60, 60, 230), (80, 200, 60), (240, 140, 40))
-SCENES = (1, 4, 5, 9, 11, 16, 20, 24, 28, 37, 40, 51)
-TILE_PX, COLUMNS, MARGIN_PX = 400, 4, 6
+SCENES = (5, 12, 21, 37, 43, 64, 73, 77, 84, 88, 95, 100)
+TILE_HW = (300, 400)
+COLUMNS, MARGIN_PX = 4, 6
 
 
 def draw_detections(bgr: Image, labels: str, place: str, least_confidence: float) -> Image:
@@ -39,17 +40,17 @@ def draw_detections(bgr: Image, labels: str, place: str, least_confidence: float
 
 
 def lay_out(pictures: list[Image]) -> Image:
-    """Pictures of any size in a grid of square tiles on white."""
+    """Pictures of any size in a grid of equal tiles on white."""
     rows = (len(pictures) + COLUMNS - 1) // COLUMNS
-    step = TILE_PX + MARGIN_PX
-    sheet = np.full((rows * step + MARGIN_PX, COLUMNS * step + MARGIN_PX, 3), 255, np.uint8)
+    down, across = TILE_HW[0] + MARGIN_PX, TILE_HW[1] + MARGIN_PX
+    sheet = np.full((rows * down + MARGIN_PX, COLUMNS * across + MARGIN_PX, 3), 255, np.uint8)
     for index, picture in enumerate(pictures):
-        scale = TILE_PX / max(picture.shape)
+        scale = min(TILE_HW[0] / picture.shape[0], TILE_HW[1] / picture.shape[1])
         size_wh = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         tile = as_image(cv2.resize(picture, size_wh, interpolation=method))
-        top = MARGIN_PX + index // COLUMNS * step + (TILE_PX - tile.shape[0]) // 2
-        left = MARGIN_PX + index % COLUMNS * step + (TILE_PX - tile.shape[1]) // 2
+        top = MARGIN_PX + index // COLUMNS * down + (TILE_HW[0] - tile.shape[0]) // 2
+        left = MARGIN_PX + index % COLUMNS * across + (TILE_HW[1] - tile.shape[1]) // 2
         sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return sheet
 

@@ -36,7 +36,7 @@ def histogram_svg(counts: NDArray[np.int64], class_names: Sequence[str], title: 
     )
     parts.append(_text(LEFT, height - 8, "size: root of the box's area, source pixels"))
     for index, (name, colour) in enumerate(zip(class_names, COLOURS, strict=True)):
-        x = width - 250 + index * 80
+        x = width - 320 + index * 110
         parts.append(f'<rect x="{x}" y="{height - 18}" width="12" height="12" fill="{colour}"/>')
         parts.append(_text(x + 17, height - 8, f"{name} {counts[index].sum()}"))
     return "\n".join([*parts, "</svg>", ""])
