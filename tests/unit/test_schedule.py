@@ -80,6 +80,16 @@ def test_refuses_a_damaged_schedule(damage: Callable[[str], str], message: str) 
     assert "some.dat" in str(raised.value)
 
 
+def test_sums_of_bytes_may_have_overflowed() -> None:
+    # yolov7-e6e at 1280 pixels moves 3 GB.
+    many = FP32.replace("sz:73728", "sz:3000073728").replace(
+        "S2L:169216", f"S2L:{169216 + 3_000_000_000 - 2**32}"
+    )
+    assert parse_schedule(many, name="large").memory_bytes == 169216 + 24192 + 3_000_000_000
+    with pytest.raises(ModelFileError, match="must move"):
+        parse_schedule(FP32.replace("S2L:169216", f"S2L:{169217 - 2**32}"), name="large")
+
+
 def test_every_cut_is_noticed() -> None:
     last_figure = FP32.index("ms, ComputationAbility")
     for length in range(0, last_figure, 97):
