@@ -72,7 +72,7 @@ def dress(dice: Dice) -> Look:
         shoes=dice.pick(((30, 30, 32), (220, 220, 222), (40, 60, 100))),
         style=dice.pick(("trousers", "trousers", "trousers", "shorts", "skirt", "coat")),
         bare_arms=dice.chance(0.35),
-        bag=dice.pick(("none", "none", "none", "rucksack", "handbag", "umbrella")),
+        bag=dice.pick(("none", "none", "none", "rucksack", "handbag", "none")),
     )
 
 

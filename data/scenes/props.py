@@ -44,17 +44,17 @@ def build_building(dice: Dice, frontage_m: float, *, lit: bool) -> Model:
 def place_buildings(plan: Plan, dice: Dice) -> list[tuple[Model, Pose]]:
     """Rows of buildings where the layout has them, far ones first."""
     lit = plan.weather in ("dusk", "night")
-    rows: list[tuple[float, float, float, float, bool]] = []
+    rows: list[tuple[float, float, float, bool]] = []
     left, right = plan.layout.road
     wall = plan.layout.walls_m
     if plan.layout.kind == "avenue":
-        rows = [(left - wall - 5, -10, 110, 0, True), (right + wall + 5, -10, 110, 0, True)]
+        rows = [(left - wall - 5, -10, 110, True), (right + wall + 5, -10, 110, True)]
     elif plan.layout.kind == "crossing":
-        rows = [(right + wall + 5, -70, 70, 0, False)]
+        rows = [(right + wall + 5, -70, 70, False)]
     else:
-        rows = [(plan.layout.far_m + 5, -90, 90, 0, False)]
+        rows = [(plan.layout.far_m + 5, -90, 90, False)]
     placed = []
-    for offset, start, end, _unused, deep in rows:
+    for offset, start, end, deep in rows:
         at = start
         while at < end:
             frontage = dice.between(8.0, 16.0)
