@@ -23,10 +23,16 @@ def competition_score(mean_ap50: float, i_time_ms: float) -> float:
     return mean_ap50 * 100 + (1000 - i_time_ms) * 0.1
 
 
+def map50_of(mean_ap: MeanAp | None, protocol: ScoreProtocol) -> float | None:
+    """MAP at IoU 0.5 by one protocol, a fraction; None without truth or objects."""
+    if mean_ap is None:
+        return None
+    return {"voc": mean_ap.voc.ap50, "yolo": mean_ap.yolo.ap50, "coco": mean_ap.coco.ap50}[protocol]
+
+
 def score_of(mean_ap: MeanAp | None, i_time_ms: float | None, protocol: ScoreProtocol) -> float | None:
     """The score by one protocol's mAP at IoU 0.5; None where mAP or i_time is unknown."""
-    if mean_ap is None or i_time_ms is None:
+    mean_ap50 = map50_of(mean_ap, protocol)
+    if mean_ap50 is None or i_time_ms is None:
         return None
-    by_protocol = {"voc": mean_ap.voc.ap50, "yolo": mean_ap.yolo.ap50, "coco": mean_ap.coco.ap50}
-    mean_ap50 = by_protocol[protocol]
-    return None if mean_ap50 is None else competition_score(mean_ap50, i_time_ms)
+    return competition_score(mean_ap50, i_time_ms)
