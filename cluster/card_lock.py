@@ -9,16 +9,19 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from bmodel.errors import DeviceError
 
+# Not the environment's TMPDIR: two programs with folders of their own would not see each other's locks.
+LOCK_FOLDER = Path("/tmp/raysail-cards")  # noqa: S108 - links in it are not followed, nothing in it is trusted
+
 
 def real_card_lock_path(device_id: int) -> Path:
     """The lock of a real card: one a host, in a folder that every user of the host shares."""
-    return Path(tempfile.gettempdir()) / "raysail-cards" / f"bm1684-{device_id}.lock"
+    return LOCK_FOLDER / f"bm1684-{device_id}.lock"
 
 
 def virtual_card_lock_path(session_dir: Path, node_id: str, device_id: int, *, job_id: str | None) -> Path:
@@ -27,21 +30,38 @@ def virtual_card_lock_path(session_dir: Path, node_id: str, device_id: int, *, j
     return session_dir / "raysail-cards" / f"{node_id}-{device_id}{owner}.lock"
 
 
+def lock_holder(path: Path) -> str | None:
+    """Who holds a card's lock; None when nobody does.
+
+    Asking shares a free lock for an instant, which whoever takes it meanwhile waits for.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
 class CardLock:
     """Holds a card's lock file from construction to `release`; raises DeviceError naming the holder if taken."""
 
     def __init__(self, path: Path, *, wait_s: float = 10.0) -> None:
         """Take the lock; a holder that was just killed may need a moment to let go, so wait up to wait_s seconds."""
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            self._descriptor = _open_for_everybody(path)
+        except OSError as error:
+            raise DeviceError(f"card lock '{path}' cannot be opened: {error.strerror}") from error
         deadline = time.monotonic() + wait_s
         while not self._try():
             if time.monotonic() > deadline:
-                holder = (
-                    os.pread(self._descriptor, 200, 0).decode(errors="replace").strip()
-                    or "an unknown process"
-                )
+                holder = _holder(self._descriptor)
                 os.close(self._descriptor)
                 raise DeviceError(f"card lock '{path}' must be free, and {holder} holds it")
             time.sleep(0.1)
@@ -60,3 +80,27 @@ class CardLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "an unknown process"
+
+
+def _open_for_everybody(path: Path) -> int:
+    """Open a lock file that any user of the host may have made, or make it for all of them."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(PermissionError):  # another user made it meanwhile
+            path.parent.chmod(0o1777)
+    try:
+        # Without O_CREAT: Linux refuses that on another user's file in a folder like this one.
+        return os.open(path, flags)
+    except FileNotFoundError:
+        pass
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return os.open(path, flags)
+    os.fchmod(descriptor, 0o666)  # whatever the umask says
+    return descriptor

@@ -49,6 +49,7 @@ COMMANDS = (
     Command("report", "jobs.report:report_command", "Write a run's report, or compare several runs."),
     Command("export", "jobs.export:export_command", "Write a run's detections as COCO results or CSV."),
     Command("node", "jobs.node:command", "Start or stop this host's part of a cluster."),
+    Command("doctor", "jobs.doctor:command", "Check this host, its cards and its cluster."),
 )
 
 
