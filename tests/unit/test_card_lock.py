@@ -1,0 +1,127 @@
+"""A card belongs to one process of the host: others are refused, and told whose it is."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bmodel.errors import DeviceError
+from cluster.card_lock import CardLock, lock_holder, real_card_lock_path
+from cluster.card_users import open_files
+
+ROOT = Path(__file__).resolve().parents[2]
+NOBODY = 65534
+HOLD = """
+import os, sys
+from pathlib import Path
+from cluster.card_lock import CardLock
+os.umask(0o077)
+os.setuid(int(sys.argv[2]))
+lock = CardLock(Path(sys.argv[1]), wait_s=0)
+print("held", flush=True)
+sys.stdin.read()
+"""
+OPEN = "import sys; file = open(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+
+
+@contextmanager
+def another_process(program: str, path: Path, user: int | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs the program on the path until the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(path), str(os.getuid() if user is None else user)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def test_a_lock_that_another_process_holds_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "cards" / "bm1684-0.lock"
+    with another_process(HOLD, path) as process:
+        with pytest.raises(DeviceError, match=rf"must be free, and process {process.pid} on \S+ holds it"):
+            CardLock(path, wait_s=0)
+        assert str(lock_holder(path)).startswith(f"process {process.pid} on ")
+    # Killed by SIGKILL: the lock went with its process.
+    assert lock_holder(path) is None
+    mine = CardLock(path, wait_s=0)
+    assert str(lock_holder(path)).startswith(f"process {os.getpid()} on ")
+    mine.release()
+    mine.release()
+    assert lock_holder(path) is None
+
+
+def test_a_card_that_was_never_locked_has_no_holder(tmp_path: Path) -> None:
+    assert lock_holder(tmp_path / "bm1684-0.lock") is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_every_user_of_the_host_meets_the_same_lock() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        cards = Path(folder) / "cards"
+        theirs, mine = cards / "bm1684-0.lock", cards / "bm1684-1.lock"
+        before = os.umask(0o077)
+        try:
+            CardLock(mine, wait_s=0).release()
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(cards.stat().st_mode) == 0o1777
+        for path in (theirs, mine):
+            with another_process(HOLD, path, user=NOBODY) as process:
+                with pytest.raises(DeviceError, match=f"process {process.pid} on"):
+                    CardLock(path, wait_s=0)
+            CardLock(path, wait_s=0).release()
+
+
+def test_a_link_in_the_locks_place_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "precious"
+    victim.write_text("kept", encoding="utf-8")
+    link = tmp_path / "bm1684-0.lock"
+    link.symlink_to(victim)
+    with pytest.raises(DeviceError, match=r"bm1684-0.lock' cannot be opened"):
+        CardLock(link, wait_s=0)
+    assert victim.read_text(encoding="utf-8") == "kept"
+
+
+def test_a_temporary_folder_of_ones_own_is_no_way_round_the_lock(tmp_path: Path) -> None:
+    program = "from cluster.card_lock import real_card_lock_path; print(real_card_lock_path(3))"
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert told.strip() == str(real_card_lock_path(3))
+
+
+def test_programs_that_know_no_lock_are_found_by_their_open_file(tmp_path: Path) -> None:
+    device = tmp_path / "bm-sophon0"
+    device.touch()
+    assert open_files(device) == []
+    with another_process(OPEN, device) as process, device.open() as own:
+        assert [pid for pid, _ in open_files(device)] == [process.pid]
+        assert open_files(device)[0][1].startswith("python")
+        assert open_files(tmp_path / "bm-sophon1") == []
+        assert not own.closed
+    assert open_files(device) == []
