@@ -101,6 +101,10 @@ def render(rows: Sequence[TableRow]) -> str:
                 "`bmrt_test` is the vendor's measurement; `i_time` the write-up's, of a whole call from Python, which "
                 "includes moving images to the card and back."
             ),
+            (
+                "Of yolov7 at 800 pixels the write-up's print leaves open whether it took 60 or 160 ms; by the schedule it "
+                "cannot have been 60."
+            ),
             _layers_note(rows),
             "## The score",
             (
