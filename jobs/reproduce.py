@@ -61,9 +61,8 @@ def reproduce(path: Path, *, published: Path | None, device: str | None, output:
     if output is not None:
         file = file.model_copy(update={"output": output})
     found = prepare(file, place=path, device=device, published=published)
-    for fault in found.faults:
-        sys.stderr.write(f"raysail: {fault}\n")
     if found.faults:
+        sys.stderr.writelines(f"raysail: {line}\n" for line in (*found.faults, *found.absent.values()))
         return 2
     if not found.ready:
         raise ConfigurationError(f"nothing to run: {'; '.join(found.absent.values())}")
