@@ -13,8 +13,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from bmodel.errors import DeviceError
 from cluster.cards import CardSlot
+from cluster.ray_errors import sentence_of
 from cluster.slot_table import PoolLimits, SlotTable
 from cluster.work import Flight, Shard, SlotState, Work
 from cluster.work_queue import WorkQueue
@@ -157,7 +157,7 @@ class WorkerPool:
         try:
             state.info = ray.get(ref)
         except RayError as error:
-            self._fail_card(state, _sentence(error), may_probe=False)
+            self._fail_card(state, sentence_of(error), may_probe=False)
             return
         state.ready = True
         state.seconds_per_image = max(state.seconds_per_image, state.info.warmup_ms / 1000)
@@ -166,10 +166,10 @@ class WorkerPool:
         try:
             result = ray.get(flight.ref)
         except RayTaskError as error:
-            yield from self._refused(state, flight, _sentence(error))
+            yield from self._refused(state, flight, sentence_of(error))
             return
         except RayError as error:  # the actor or its node died, or the result was lost with its node
-            yield from self._crashed(state, _sentence(error))
+            yield from self._crashed(state, sentence_of(error))
             return
         now = time.monotonic()
         state.flights.remove(flight)
@@ -238,12 +238,3 @@ def _promote(state: SlotState, now: float) -> None:
     """The oldest attempt's clock starts when it becomes the oldest."""
     if state.flights and state.flights[0].head_since_s is None:
         state.flights[0].head_since_s = now
-
-
-def _sentence(error: BaseException) -> str:
-    """The first meaningful line of what Ray wraps around an error."""
-    cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
-    if isinstance(cause, DeviceError):
-        return str(cause)
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[0] if lines else 'no details'}"

@@ -1,0 +1,156 @@
+"""A card that somebody else has: a second job waits and says so, or fails and says so; a held lock names its holder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.job_runs import (
+    ROOT,
+    assert_each_once,
+    finished,
+    metrics,
+    options_of,
+    run_job,
+    start_job,
+    wait_for_commits,
+    write_pictures,
+)
+from tests.ray.conftest import CARDS, SharedCluster
+
+
+def options(cluster: SharedCluster, images: Path, run: Path, **more: object) -> list[str]:
+    values = {"images": images, "device": "timed", "shard-size": 1, "address": cluster.address, "output": run}
+    return list(options_of({**values, **more}))
+
+
+def lines_until(process: subprocess.Popen[str], words: str) -> list[str]:
+    """The lines a job has written to standard error, up to one with these words."""
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line.rstrip("\n"))
+        if words in line:
+            return lines
+    raise AssertionError(f"the job ended without '{words}': {lines}")
+
+
+def test_a_second_job_waits_for_a_taken_card_or_fails_at_once(cluster: SharedCluster, tmp_path: Path) -> None:
+    images = write_pictures(tmp_path / "images", 150)
+    first_run, second_run = tmp_path / "first", tmp_path / "second"
+    slow = {"service-ms": 4000, "cards": CARDS}
+    first = start_job(*options(cluster, images, first_run, **slow), environment=cluster.environment)
+    second = None
+    try:
+        wait_for_commits(first_run, CARDS, first)
+        one_card = {"service-ms": 1, "cards": 1, "limit": 4}
+        second = start_job(*options(cluster, images, second_run, **one_card), environment=cluster.environment)
+        refused = run_job(
+            *options(cluster, images, tmp_path / "third", **one_card),
+            "--no-wait",
+            environment=cluster.environment,
+        )
+        assert refused.returncode == 1
+        assert "is taken by another job, and --no-wait is given" in refused.stderr.splitlines()[-1]
+        assert refused.stderr.splitlines()[-1].startswith("raysail: card ")
+        told = lines_until(second, "taken")
+        assert told[-1].endswith("is taken by another job: waiting for it")
+        assert "(node " in told[-1]
+        # The first job is still at work on every card, and the second has done nothing.
+        assert first.poll() is None
+        assert second.poll() is None
+        assert not (second_run / "commits.jsonl").exists()
+        first.send_signal(signal.SIGTERM)
+        out, err = first.communicate(timeout=120)
+        assert first.returncode == 1, out + err
+        _, err = second.communicate(timeout=180)
+        assert second.returncode == 0, err
+        assert err.count("is taken by another job") == 0, "said more than once"
+    finally:
+        for process in filter(None, (first, second)):
+            process.kill()
+            process.communicate()
+    assert_each_once(second_run, 4)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+import ray
+from cluster.card_lock import CardLock, virtual_card_lock_path
+from cluster.cards import registered_slots
+from cluster.connect import connected
+with connected(sys.argv[1], local_resources={}):
+    context = ray.get_runtime_context()
+    node = registered_slots(ray.nodes(), virtual=True)[0].node_id
+    session = Path(context.get_temp_dir()) / context.get_session_name()
+lock = CardLock(virtual_card_lock_path(session, node, 0, job_id=None))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_lock_held_outside_ray_is_named_and_the_other_cards_do_the_work(
+    cluster: SharedCluster, pictures: Path, tmp_path: Path
+) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, cluster.address],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    run = tmp_path / "run"
+    try:
+        assert holder.stdout.readline() == "held\n"
+        done = run_job(
+            *options(cluster, pictures, run, **{"service-ms": 1500, "cards": CARDS}),
+            environment=cluster.environment,
+        )
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert done.returncode == 0, done.stderr
+    assert f"must be free, and process {holder.pid} on " in done.stderr
+    assert_each_once(run, 40)
+    images = {card["card"].rpartition("/")[2]: card["images"] for card in metrics(run)["cards"]}
+    assert images["0"] == 0
+    assert images["1"] > 0
+    assert images["2"] > 0
+    # With its holder gone, the card works again.
+    again = tmp_path / "again"
+    finished(
+        *options(cluster, pictures, again, **{"service-ms": 1, "cards": CARDS, "limit": 30}),
+        environment=cluster.environment,
+    )
+    assert_each_once(again, 30)
+
+
+def test_the_doctor_sees_the_cluster_its_cards_and_its_door(cluster: SharedCluster, tmp_path: Path) -> None:
+    def doctor(**environment: str) -> tuple[int, dict[str, dict[str, str]]]:
+        done = subprocess.run(
+            [sys.executable, "-m", "jobs.command_line", "doctor", "--json", "--address", cluster.address],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        return done.returncode, {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+    code, checks = doctor()
+    assert checks["Ray cluster"]["status"] == "ok", checks
+    assert f"1 node(s), 0 cards, {CARDS} virtual ones, Ray 2." in checks["Ray cluster"]["found"]
+    assert checks["Ray token"]["status"] == "ok"
+    assert code == 0
+    wrong = tmp_path / "token"
+    wrong.write_text("f" * 64, encoding="utf-8")
+    code, checks = doctor(RAY_AUTH_TOKEN_PATH=str(wrong))
+    assert checks["Ray cluster"]["status"] == "fail"
+    assert "RAY_AUTH_TOKEN_PATH" in checks["Ray cluster"]["hint"]
+    assert code == 1
