@@ -33,7 +33,7 @@ class PoolLimits:
     cards: slots in use at most. shard_deadline_s: fixed seconds an attempt may take, or None to learn it.
     start_deadline_s: seconds an actor may take to load its network and run it once.
     no_card_s: seconds without any usable card after which the job gives up. wait_for_cards: whether a card that
-    another job holds is waited for.
+    another job holds is waited for. first_pause_s: before a failed card is started again; doubles each time.
     """
 
     cards: int | None = None
@@ -41,6 +41,7 @@ class PoolLimits:
     start_deadline_s: float = 900.0
     no_card_s: float = 30.0
     wait_for_cards: bool = True
+    first_pause_s: float = 0.5
 
 
 class SlotTable:
@@ -158,7 +159,8 @@ class SlotTable:
                 f"{state.slot} is quarantined after {state.failures_in_a_row} failures in a row: {reason}"
             )
             return orphans
-        state.start_at_s = time.monotonic() + min(LONGEST_PAUSE_S, 0.5 * 2 ** (state.failures_in_a_row - 1))
+        pause_s = self._limits.first_pause_s * 2 ** (state.failures_in_a_row - 1)
+        state.start_at_s = time.monotonic() + min(LONGEST_PAUSE_S, pause_s)
         state.restarts += 1
         self._tell(f"{state.slot} failed, and is started again: {reason}")
         return orphans
