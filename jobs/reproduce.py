@@ -69,3 +69,9 @@ def reproduce(path: Path, *, published: Path | None, device: str | None, output:
     verdict, page = run(file, found, published=published)
     sys.stdout.write(page)
     return 0 if verdict == "pass" else 1
+
+
+if __name__ == "__main__":
+    from jobs.command_line import run_alone
+
+    run_alone(command, prog_name="python -m jobs.reproduce")

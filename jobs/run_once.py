@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 
 from bmodel.errors import ConfigurationError
 from jobs.configuration import DetectConfig
@@ -68,11 +69,9 @@ def _cards_of_cluster(config: DetectConfig, run: RunFolder) -> int | None:
 
 
 def _run_in(output: str) -> RunFolder | None:
-    try:
-        has_run = RUN in open_store(output).names("")
-    except FileNotFoundError:
+    if "://" not in output and not Path(output).is_dir():  # a store would make the folder
         return None
-    return open_run(output) if has_run else None
+    return open_run(output) if RUN in open_store(output).names("") else None
 
 
 def _material(configuration: dict[str, object]) -> dict[str, object]:

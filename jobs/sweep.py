@@ -84,3 +84,9 @@ def _show(study: Sweep, result: SweepResult, *, write: bool) -> None:
     if drawn:
         store.write(PICTURE, drawn.encode())
     sys.stdout.write(f"\nEverything is in {store.place}\n")
+
+
+if __name__ == "__main__":
+    from jobs.command_line import run_alone
+
+    run_alone(command, prog_name="python -m jobs.sweep")
