@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,11 +138,20 @@ def _command(options: NodeOptions) -> list[str]:
     command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
     if options.address is None:
         command += ["--head", f"--port={options.port}", "--dashboard-host=127.0.0.1"]
-        command += [f"--dashboard-port={options.dashboard_port}"]
+        command += [f"--dashboard-port={options.dashboard_port}", f"--temp-dir={_temporary_folder(options)}"]
     else:
         command += [f"--address={options.address}"]
     command += [f"--dashboard-agent-listen-port={_agent_port()}"]
     return [*command, f"--resources={json.dumps(options.resources)}", "--disable-usage-stats"]
+
+
+def _temporary_folder(options: NodeOptions) -> Path:
+    """The head's own: a submitted job joins the cluster that a note in that folder names.
+
+    In Ray's common folder the note is overwritten by every other `ray start --head` of the host, and the job would
+    end up on that one's cluster. The name is short because the paths of Ray's sockets must be.
+    """
+    return Path(tempfile.gettempdir()) / f"raysail-{os.getuid()}-{options.port}"
 
 
 def _agent_port() -> int:

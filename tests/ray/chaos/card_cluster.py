@@ -94,9 +94,10 @@ class CardCluster:
 def card_cluster(*, hosts: int) -> Iterator[CardCluster]:
     """A cluster that asks for its token, with so many hosts of two cards each."""
     folder = Path(tempfile.mkdtemp(prefix="rs-"))  # Ray's socket paths must be short
-    secrets = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
-    before = {name: os.environ.get(name) for name in secrets}
-    os.environ.update(secrets)
+    # Ray notes the newest cluster in its temporary folder, and jobs of other clusters would go there.
+    settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_TMPDIR": str(folder)}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     try:
         cluster = CardCluster(folder)
         try:
