@@ -66,6 +66,10 @@ class WorkerPool:
         """Every slot the pool has ever seen, with its account."""
         return self._table.states
 
+    def cards(self) -> list[CardSlot]:
+        """The cards that are there at present, quarantined ones too; may be asked by another thread."""
+        return [state.slot for state in self.slots if not state.gone]
+
     def run(self, shards: Iterable[Shard]) -> Iterator[Outcome]:
         """Yield each shard's outcome once, as it comes; a shard may come back in parts that cover it exactly.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cluster.work import SlotState
 from jobs.configuration import DetectConfig
+from jobs.health import summarise_health
 from jobs.measure import measure
 from jobs.metrics import Metrics, TimeSpent, card_accounts
 from jobs.prepare import Plan
@@ -40,6 +41,7 @@ def derive(
         score_protocol=config.score_protocol,
         time=TimeSpent(detect_s=detect_s, write_s=time.monotonic() - began),
         accounts=card_accounts(slots),
+        health=summarise_health(run.store),
     )
     run.store.write("metrics.json", metrics.model_dump_json(indent=2).encode() + b"\n")
     if config.save_images:

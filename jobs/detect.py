@@ -23,6 +23,7 @@ from cluster.worker import CardWorker, WorkerSettings
 from jobs.committer import Committer
 from jobs.configuration import DetectConfig
 from jobs.derive import derive, exit_code
+from jobs.health import sampled_health
 from jobs.images import ImageList, list_images
 from jobs.options import detect_command
 from jobs.prepare import Plan, check_ground_truth, load_model, make_plan
@@ -87,7 +88,7 @@ def _detect_images(
             tell=progress.tell,
             check=stop.check,
         )
-        with stop.deferred(), Committer(run.log) as committer:
+        with sampled_health(run, pool.cards, progress.tell), stop.deferred(), Committer(run.log) as committer:
             for outcome in pool.run(todo):
                 _commit(outcome, images, committer, progress)
     run.write_facts(workers=worker_facts(pool.slots))

@@ -13,6 +13,7 @@ import pyarrow as pa
 from bmodel.sidecar import ModelSpec
 from data.ground_truth import GroundTruth, read_ground_truth
 from jobs.commit import CommitLog
+from jobs.health import CardHealthMetrics
 from jobs.latency import read_timings, summarise_latency, summarise_throughput
 from jobs.mean_ap import Evaluator, MeanAp, evaluate
 from jobs.metrics import CardMetrics, ImageCounts, Metrics, ModelMetrics, TimeSpent
@@ -42,6 +43,7 @@ def measure(
     score_protocol: ScoreProtocol,
     time: TimeSpent,
     accounts: Mapping[str, CardMetrics],
+    health: tuple[CardHealthMetrics, ...] | None,
 ) -> Metrics:
     """Compute every number of a run from its committed rows.
 
@@ -63,6 +65,7 @@ def measure(
         score=score_of(mean_ap, latency.i_time_ms, score_protocol),
         score_protocol=score_protocol,
         cards=_card_metrics(log.tables("images"), accounts),
+        health=health,
         model=model,
         time=time,
         versions=versions(),

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bmodel.sidecar import ModelSpec, Precision
 from cluster.work import SlotState
+from jobs.health import CardHealthMetrics
 from jobs.latency import LatencyMetrics, ThroughputMetrics
 from jobs.mean_ap_values import MeanAp
 from jobs.score import ScoreProtocol
@@ -71,6 +72,9 @@ class Metrics(_Block):
     score: float | None = Field(description="mAP * 100 + (1000 - i_time) * 0.1; null without mAP or i_time")
     score_protocol: ScoreProtocol
     cards: tuple[CardMetrics, ...]
+    health: tuple[CardHealthMetrics, ...] | None = Field(
+        default=None, description="of each real card, sampled every few seconds; null without one"
+    )
     model: ModelMetrics
     time: TimeSpent
     versions: dict[str, str]
