@@ -118,10 +118,11 @@ def _why_another_network(spec: ModelSpec, point: Point) -> str:
 
 
 def _why_not_here(config: DetectConfig, spec: ModelSpec, point: Point) -> str:
-    """Why the device cannot be had; on a cluster that is still to be joined, only the run itself can tell."""
+    """Why the device cannot be had. A cluster is not joined for that: which cards it has, the run itself finds out."""
     device: str = config.device
-    if not (config.address or os.environ.get("RAY_ADDRESS")):
-        device = make_plan(config, spec, cards_of_cluster=None).device.name
+    on_cluster = bool(config.address or os.environ.get("RAY_ADDRESS"))
+    if not (on_cluster and device == "auto"):
+        device = make_plan(config, spec, cards_of_cluster=1 if on_cluster else None).device.name
     if point.preprocess == "bmcv" and device != "sail":
         return f"bmcv needs device sail, got device {device}"
     return ""
