@@ -93,7 +93,8 @@ def _check_that_something_answers(address: str) -> None:
 
 
 def _quiet() -> dict[str, Any]:
-    """The worker's output is for its log files: the job prints its own progress."""
+    """The worker's output is for its log files: the job prints its own progress, and what becomes of failures."""
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     return {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
 
 

@@ -1,0 +1,237 @@
+"""The pool with workers that do as they are told: every shard comes back once, whatever breaks, and nothing waits for ever."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from bmodel.errors import DeviceError, RunError
+from cluster.actors import start_actor
+from cluster.cards import CardSlot
+from cluster.connect import connected
+from cluster.job_cards import JobCards
+from cluster.pool import Outcome, WorkerPool
+from cluster.slot_table import PoolLimits
+from cluster.work import Shard
+from tests.ray.conftest import SharedCluster
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Orders:
+    """What a worker does, by card and image.
+
+    refuse, die, hang: images at which it raises, exits its process or never answers. bad_cards: cards on which
+    every image is refused. bad_after: a file that the first shard makes, and then every card is such a card.
+    broken_cards: cards whose worker does not even start. slow_cards: seconds an image there.
+    """
+
+    refuse: frozenset[int] = frozenset()
+    die: frozenset[int] = frozenset()
+    hang: frozenset[int] = frozenset()
+    bad_cards: frozenset[int] = frozenset()
+    bad_after: Path | None = None
+    broken_cards: frozenset[int] = frozenset()
+    slow_cards: dict[int, float] = field(default_factory=dict)
+
+
+class ObedientWorker:
+    """Answers a shard with its images' numbers and its own name."""
+
+    def __init__(self, slot: CardSlot, orders: Orders) -> None:
+        if slot.device_id in orders.broken_cards:
+            raise DeviceError(f"card {slot.device_id} cannot load the network")
+        self._slot = slot
+        self._orders = orders
+
+    def describe(self) -> Any:
+        return SimpleNamespace(warmup_ms=1.0, pid=os.getpid())
+
+    def process(self, images: list[int], _attempt: int) -> tuple[list[int], int]:
+        orders = self._orders
+        has_gone_bad = orders.bad_after is not None and orders.bad_after.exists()
+        for image in images:
+            time.sleep(orders.slow_cards.get(self._slot.device_id, 0.0))
+            if image in orders.die:
+                os._exit(1)
+            if image in orders.hang:
+                time.sleep(3600)
+            if has_gone_bad or image in orders.refuse or self._slot.device_id in orders.bad_cards:
+                raise DeviceError(f"card {self._slot.device_id} refuses image {image}")
+        if orders.bad_after is not None:
+            orders.bad_after.touch()
+        return images, self._slot.device_id
+
+
+@pytest.fixture(scope="module")
+def here(cluster: SharedCluster) -> Iterator[None]:
+    """This process as a client of the cluster."""
+    import tests.ray.test_pool as this_module
+
+    # The workers' processes cannot import the tests, so the class itself travels to them.
+    ray.cloudpickle.register_pickle_by_value(this_module)
+    with connected(cluster.address, local_resources={}):
+        yield
+    ray.cloudpickle.unregister_pickle_by_value(this_module)
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A pool's run: its outcomes in order, what it told the user, and the cards that answered."""
+
+    outcomes: list[Outcome]
+    said: list[str]
+    pool: WorkerPool
+
+    def images(self, *, lost: bool) -> list[int]:
+        return sorted(
+            index
+            for outcome in self.outcomes
+            if (outcome.lost is not None) == lost
+            for index in range(outcome.shard.start, outcome.shard.stop)
+        )
+
+    @property
+    def cards(self) -> set[int]:
+        return {outcome.result[1] for outcome in self.outcomes if outcome.lost is None}
+
+
+def carry_out(
+    orders: Orders,
+    *,
+    total: int = 12,
+    size: int = 3,
+    cards: int = 2,
+    check: Callable[[], None] = lambda: None,
+    outcomes: list[Outcome] | None = None,
+    **limits: Any,
+) -> Run:
+    """Run a pool to its end; `outcomes` gets what came, also when it ends in an error."""
+    outcomes = [] if outcomes is None else outcomes
+    said: list[str] = []
+    all_cards = JobCards(most=None, needs_real=False)
+    pool = WorkerPool(
+        start_worker=lambda slot: start_actor(ObedientWorker, slot, orders),
+        load=lambda shard: list(range(shard.start, shard.stop)),
+        discover=lambda: [slot for slot in all_cards.discover() if slot.device_id < cards],
+        limits=PoolLimits(cards=cards, first_pause_s=0.05, **limits),
+        tell=said.append,
+        check=check,
+    )
+    shards = [Shard(start, min(start + size, total)) for start in range(0, total, size)]
+    for outcome in pool.run(shards):
+        outcomes.append(outcome)
+        if outcome.lost is None:
+            assert outcome.result[0] == list(range(outcome.shard.start, outcome.shard.stop))
+    return Run(outcomes=outcomes, said=said, pool=pool)
+
+
+pytestmark = pytest.mark.usefixtures("here")
+
+
+def test_every_shard_comes_back_once_and_both_cards_work() -> None:
+    run = carry_out(Orders(slow_cards={0: 0.05, 1: 0.05, 2: 0.05}), total=24)
+    assert run.images(lost=False) == list(range(24))
+    assert len(run.outcomes) == 8
+    assert len(run.cards) == 2
+    assert run.said == []
+
+
+def test_no_shards_is_no_run() -> None:
+    assert carry_out(Orders(), total=0).outcomes == []
+
+
+@pytest.mark.parametrize("cards", [1, 2])
+def test_an_image_that_every_card_refuses_is_lost_alone(cards: int) -> None:
+    """Two cards once passed it to each other for ever, since each had failed on it before."""
+    run = carry_out(Orders(refuse=frozenset({7})), cards=cards)
+    assert run.images(lost=True) == [7]
+    assert run.images(lost=False) == [index for index in range(12) if index != 7]
+    [lost] = [outcome for outcome in run.outcomes if outcome.lost]
+    assert lost.lost is not None
+    assert "refuses image 7" in lost.lost
+    assert not any(state.quarantined for state in run.pool.slots)
+
+
+def test_an_image_that_kills_workers_is_lost_alone() -> None:
+    run = carry_out(Orders(die=frozenset({4})), total=8, size=2)
+    assert run.images(lost=True) == [4]
+    assert run.images(lost=False) == [0, 1, 2, 3, 5, 6, 7]
+
+
+def test_many_bad_images_in_a_row_do_not_cost_the_only_card() -> None:
+    """More failures in a row than a card may have, but it can still do what it did before."""
+    run = carry_out(Orders(refuse=frozenset({4, 5})), total=6, size=1, cards=1)
+    assert run.images(lost=True) == [4, 5]
+    assert run.images(lost=False) == [0, 1, 2, 3]
+    [state] = run.pool.slots
+    assert state.failures >= 5
+    assert not state.quarantined
+
+
+def test_a_card_that_goes_bad_is_quarantined_and_costs_no_image(tmp_path: Path) -> None:
+    """It does one shard and refuses all others, and that one too when it is asked again."""
+    outcomes: list[Outcome] = []
+    with pytest.raises(RunError, match=r"no card is left of 1: card 0 refuses image 0$"):
+        carry_out(Orders(bad_after=tmp_path / "one shard is done"), size=1, cards=1, outcomes=outcomes)
+    assert [(outcome.shard, outcome.lost) for outcome in outcomes] == [(Shard(0, 1), None)]
+
+
+def test_a_bad_card_leaves_all_work_to_a_good_one() -> None:
+    run = carry_out(Orders(bad_cards=frozenset({0}), slow_cards={1: 0.1}), total=20, size=2)
+    assert run.images(lost=False) == list(range(20))
+    assert run.cards == {1}
+    assert [state.failures > 0 for state in run.pool.slots] == [True, False]
+
+
+def test_a_worker_that_does_not_start_names_its_reason() -> None:
+    run = carry_out(Orders(broken_cards=frozenset({1}), slow_cards={0: 0.5}), total=12, size=1)
+    assert run.images(lost=False) == list(range(12))
+    assert run.cards == {0}
+    assert any("card 1 cannot load the network" in sentence for sentence in run.said), run.said
+
+
+def test_when_no_card_is_left_the_run_ends_with_the_reason() -> None:
+    with pytest.raises(RunError, match=r"no card is left of 1: .*card 0 cannot load the network"):
+        carry_out(Orders(broken_cards=frozenset({0, 1, 2})), cards=1)
+
+
+def test_a_worker_that_hangs_is_replaced_after_its_deadline() -> None:
+    run = carry_out(Orders(hang=frozenset({2})), total=4, size=1, cards=1, shard_deadline_s=2.0)
+    assert run.images(lost=True) == [2]
+    assert run.images(lost=False) == [0, 1, 3]
+    assert any("no answer within the shard's deadline of 2.0 s" in sentence for sentence in run.said)
+
+
+def test_the_last_shard_of_a_slow_card_is_run_on_an_idle_one_too() -> None:
+    began = time.monotonic()
+    run = carry_out(Orders(slow_cards={0: 30.0, 1: 0.05}), total=4, size=1)
+    assert run.images(lost=False) == [0, 1, 2, 3]
+    assert run.cards == {1}
+    assert time.monotonic() - began < 25, "nobody waited for the slow card"
+
+
+def test_a_request_to_stop_ends_the_run_and_its_workers() -> None:
+    class AskedToStop(Exception):
+        pass
+
+    calls = []
+
+    def check() -> None:
+        calls.append(time.monotonic())
+        if len(calls) > 3 and calls[-1] - calls[0] > 2.0:
+            raise AskedToStop
+
+    with pytest.raises(AskedToStop):
+        carry_out(Orders(slow_cards={0: 5.0, 1: 5.0, 2: 5.0}), check=check)
+    assert max(after - before for before, after in pairwise(calls)) < 2.0
+    free = carry_out(Orders(), cards=3, no_card_s=5.0)
+    assert free.images(lost=False) == list(range(12)), "the cards were given back"
