@@ -20,7 +20,7 @@ LEFT_PX: Final = 62
 TOP_PX: Final = 78
 RIGHT_PX: Final = 78  # the names of the lines stand there
 BOTTOM_PX: Final = 54
-SCORE_LINES: Final = 8
+SCORE_LINES: Final = 10
 
 Kind = Literal["run", "published", "outlook"]
 LEGEND: Final[dict[Kind, str]] = {
