@@ -1,7 +1,7 @@
-"""One lock file a card, so that no two processes ever open one, whoever started them.
+"""One lock file a card, so that no two workers of a host ever open one, whoever started them.
 
-Ray's resources keep Raysail's own jobs apart; the lock also holds against a second cluster on the host and against
-a `Detector` used without Ray. It belongs to the open file: it is gone when its process is, however that ended.
+Ray's resources keep the jobs of a cluster apart; the lock also holds against a second cluster on the host. It belongs
+to the open file: it is gone when its process is, however that ended.
 """
 
 from __future__ import annotations

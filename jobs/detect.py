@@ -88,7 +88,7 @@ def _detect_images(
             tell=progress.tell,
             check=stop.check,
         )
-        with sampled_health(run, pool.cards, progress.tell), stop.deferred(), Committer(run.log) as committer:
+        with stop.deferred(), sampled_health(run, pool.cards, progress.tell), Committer(run.log) as committer:
             for outcome in pool.run(todo):
                 _commit(outcome, images, committer, progress)
     run.write_facts(workers=worker_facts(pool.slots))

@@ -1,0 +1,54 @@
+"""What a real card tells of itself, and who has it. How to run it: docs/devices.md."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from bmodel.errors import DeviceError
+from cluster.card_lock import CardLock, lock_holder, real_card_lock_path
+from cluster.health import FAULTY_CELSIUS, read_card
+from tests.device.cases import ROOT
+from tpu_worker.devices.choose_device import has_sail
+
+pytestmark = pytest.mark.card
+
+
+def test_a_card_tells_a_state_that_can_be(card_id: int) -> None:
+    if not has_sail():
+        pytest.skip("NO SAIL: a card's state is read through it")
+    health = read_card(card_id)
+    print(health)  # noqa: T201 - to be sent back
+    assert 0 < health.board_celsius < FAULTY_CELSIUS
+    assert 0 < health.chip_celsius < FAULTY_CELSIUS
+    assert 0 <= health.memory_used_mb <= health.memory_total_mb
+    assert health.memory_total_mb > 1000, "the unit must be MB"
+    assert 0 <= health.utilisation_percent <= 100
+
+
+def test_the_doctor_finds_the_card_in_order(card_id: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.command_line", "doctor", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    print(done.stdout)  # noqa: T201 - to be sent back
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks["cards"]["status"] == "ok"
+    assert checks[f"card {card_id} state"]["status"] == ("ok" if has_sail() else "note")
+
+
+def test_a_card_belongs_to_one_process(card_id: int) -> None:
+    path = real_card_lock_path(card_id)
+    lock = CardLock(path)
+    try:
+        assert lock_holder(path) is not None
+        with pytest.raises(DeviceError, match="holds it"):
+            CardLock(path, wait_s=0)
+    finally:
+        lock.release()
