@@ -24,14 +24,15 @@ class RunProgress:
         self._next_line_s = self._started_s + LINE_EVERY_S
         self._stream = stream
         self._live: Progress | None = None
-        if stream.isatty():
+        console = Console(file=stream)
+        if console.is_terminal and not console.is_dumb_terminal:
             self._live = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
-                console=Console(file=stream),
+                console=console,
                 transient=True,
             )
             self._task = self._live.add_task("starting", total=total, completed=already, rate="")

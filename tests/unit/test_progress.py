@@ -55,7 +55,8 @@ def test_sentences_come_as_they_are() -> None:
     assert log.getvalue() == "card 0 on host [red] failed\n"
 
 
-def test_a_terminal_gets_a_live_line_and_the_sentences() -> None:
+def test_a_terminal_gets_a_live_line_and_the_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w", encoding="utf-8") as terminal:
         with RunProgress(total=10, stream=terminal) as told:
@@ -68,3 +69,14 @@ def test_a_terminal_gets_a_live_line_and_the_sentences() -> None:
     assert "5/10" in shown
     assert "card 0 on host [red] failed" in shown
     assert "of 10 images" not in shown, "no log lines on a terminal"
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w", encoding="utf-8") as terminal:
+        with RunProgress(total=10, stream=terminal) as told:
+            told.advance(5, failed=0)
+        shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    assert "5 of 10 images" in shown
