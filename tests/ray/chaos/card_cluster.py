@@ -31,7 +31,7 @@ class CardCluster:
         self.kills = 0
         self._cluster = Cluster(
             initialize_head=True,
-            head_node_args={"num_cpus": 1, "temp_dir": str(folder), "include_dashboard": False},
+            head_node_args={"num_cpus": 1, "temp_dir": str(folder / "ray"), "include_dashboard": False},
         )
         self.hosts: list[Any] = []
 
@@ -69,7 +69,7 @@ class CardCluster:
 
     def lock_files(self) -> dict[str, Path]:
         """Every lock file of a card of this cluster, held or not, by name."""
-        return {lock.name: lock for lock in self._folder.glob("session_*/raysail-cards/*.lock")}
+        return {lock.name: lock for lock in self._folder.glob("ray/session_*/raysail-cards/*.lock")}
 
     def kill_worker(self, choose: Callable[[list[int]], int]) -> bool:
         """Kill one of the living workers with SIGKILL; False when there is none."""
