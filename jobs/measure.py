@@ -43,7 +43,7 @@ def measure(
     score_protocol: ScoreProtocol,
     time: TimeSpent,
     accounts: Mapping[str, CardMetrics],
-    health: tuple[CardHealthMetrics, ...] | None,
+    health: tuple[CardHealthMetrics, ...] | None = None,
 ) -> Metrics:
     """Compute every number of a run from its committed rows.
 
