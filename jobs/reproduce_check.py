@@ -122,11 +122,11 @@ def _faults_of_set(
 
 def _faults_of_truth(name: SetName, ids: Sequence[str], truth: Path, class_names: Sequence[str]) -> list[str]:
     if truth.is_file():
-        listed = dict.fromkeys(read_coco(truth).image_ids)
+        listed, known = dict.fromkeys(read_coco(truth).image_ids), set(ids)
         faults = _missing(
             name, [one for one in listed if one not in set(ids)], "image", f"listed in '{truth}'"
         )
-        faults += _missing(name, [one for one in ids if one not in listed], "truth", f"in '{truth}'")
+        faults += _missing(name, [one for one in ids if one not in listed], "truth", truth)
     else:
         faults = _unpaired(name, ids, truth, "label")
     if not faults:  # a class that nobody knows, a line that cannot be read; any size will do to see that
@@ -140,14 +140,13 @@ def _unpaired(name: SetName, ids: Sequence[str], folder: Path, kind: str) -> lis
     matched = match_labels(ids, files, place=str(folder))
     owned = set(matched.values())
     return [
-        *_missing(
-            name, [stem for stem in files if stem not in owned], "image", f"for the {kind} in '{folder}'"
-        ),
-        *_missing(name, [image_id for image_id in ids if image_id not in matched], kind, f"in '{folder}'"),
+        *_missing(name, [f"{stem}.txt" for stem in files if stem not in owned], "image", folder),
+        *_missing(name, [image_id for image_id in ids if image_id not in matched], kind, folder),
     ]
 
 
-def _missing(name: SetName, missing: Sequence[str], kind: str, where: str) -> list[str]:
-    if not missing:
+def _missing(name: SetName, partners: Sequence[str], kind: str, place: Path) -> list[str]:
+    """What has no partner: for an image its label, for what stands in `place` its image."""
+    if not partners:
         return []
-    return [f"{name}: no {kind} of {shown(missing, MOST_NAMED)} {where}"]
+    return [f"{name}: there is no {kind} for {shown(partners, MOST_NAMED)} in '{place}'"]

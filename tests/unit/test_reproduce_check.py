@@ -63,9 +63,9 @@ def without_truth(folder: Path, content: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lose("images/image-3.jpg"), "validation: no image of 'image-3' for the label in"),
-        (lose("labels/image-3.txt"), "validation: no label of 'image-3.jpg' in"),
-        (add("labels/image-9.txt"), "validation: no image of 'image-9' for the label in"),
+        (lose("images/image-3.jpg"), "validation: there is no image for 'image-3.txt' in"),
+        (lose("labels/image-3.txt"), "validation: there is no label for 'image-3.jpg' in"),
+        (add("labels/image-9.txt"), "validation: there is no image for 'image-9.txt' in"),
         (
             change("network", "file", "nowhere.bmodel"),
             "'nowhere.bmodel' is not there; raysail compile makes it",
@@ -124,8 +124,8 @@ def test_published_files_tell_which_image_is_missing(tmp_path: Path) -> None:
     (tmp_path / "images" / "image-2.jpg").unlink()
     (tmp_path / "labels" / "image-2.txt").unlink()
     faults = prepared(content, tmp_path, published=published).faults
-    assert "no image of 'image-2' for the published file" in faults[0]
-    assert "no published file of 'image-0.jpg'" in faults[1]
+    assert "there is no image for 'image-2.txt' in" in faults[0]
+    assert "there is no published file for 'image-0.jpg' in" in faults[1]
 
 
 def test_truth_in_one_file_tells_the_same(tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_truth_in_one_file_tells_the_same(tmp_path: Path) -> None:
     )
     content["sets"]["validation"]["ground-truth"] = str(truth)
     first, second = prepared(content, tmp_path).faults
-    assert "no image of 'image-5.jpg' listed in" in first
-    assert "no truth of 'image-0.jpg' in" in second
+    assert "there is no image for 'image-5.jpg' in" in first
+    assert "there is no truth for 'image-0.jpg' in" in second
 
 
 def test_a_set_that_is_not_there_is_left_out_and_its_place_said(tmp_path: Path) -> None:
