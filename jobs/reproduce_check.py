@@ -123,10 +123,10 @@ def _faults_of_set(
 def _faults_of_truth(name: SetName, ids: Sequence[str], truth: Path, class_names: Sequence[str]) -> list[str]:
     if truth.is_file():
         listed, known = dict.fromkeys(read_coco(truth).image_ids), set(ids)
-        faults = _missing(
-            name, [one for one in listed if one not in set(ids)], "image", f"listed in '{truth}'"
-        )
-        faults += _missing(name, [one for one in ids if one not in listed], "truth", truth)
+        faults = [
+            *_missing(name, [one for one in listed if one not in known], "image", truth),
+            *_missing(name, [one for one in ids if one not in listed], "truth", truth),
+        ]
     else:
         faults = _unpaired(name, ids, truth, "label")
     if not faults:  # a class that nobody knows, a line that cannot be read; any size will do to see that
