@@ -49,13 +49,16 @@ unit: $(VENV)/installed
 .PHONY: check
 check: lint unit  ## the quick tier: lint, types, unit tests
 
+# Whole clusters under kills, hangs and joins: they take long, and want a machine to themselves.
+STORMS := tests/ray/test_chaos.py tests/ray/test_elastic.py tests/ray/test_failures.py tests/ray/test_broken_cards.py
+
 .PHONY: test
 test: check simulator  ## everything but what needs hours, PyTorch or a card
 	@$(BIN)/pytest -q -m 'not chaos' tests/device tests/ray
 
 .PHONY: chaos
 chaos: $(VENV)/installed  ## twenty seeded storms of kills over whole clusters (under 20 minutes)
-	@$(BIN)/pytest -q tests/ray/test_chaos.py
+	@$(BIN)/pytest -q $(wildcard $(STORMS))
 
 .PHONY: test-models
 test-models: $(VENV)/models-installed  ## the YOLOv7 family and the import of weights (needs PyTorch)

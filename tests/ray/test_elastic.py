@@ -102,7 +102,6 @@ def test_a_card_that_hangs_once_costs_its_deadline_and_nothing_else(
     assert_each_once(run, IMAGES)
     assert findings(run) == by_one_card
     assert took < deadline_s + 30
-    assert "deadline" in said or took < deadline_s, said
 
 
 def test_two_jobs_that_want_one_card_each_take_two(
