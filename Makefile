@@ -54,7 +54,7 @@ STORMS := tests/ray/test_chaos.py tests/ray/test_elastic.py tests/ray/test_failu
 
 .PHONY: test
 test: check simulator  ## everything but what needs hours, PyTorch or a card
-	@$(BIN)/pytest -q -m 'not chaos' tests/device tests/ray
+	@$(BIN)/pytest -q tests/device tests/browser tests/ray $(STORMS:%=--ignore=%)
 
 .PHONY: chaos
 chaos: $(VENV)/installed  ## twenty seeded storms of kills over whole clusters (under 20 minutes)
