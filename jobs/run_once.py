@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bmodel.errors import ConfigurationError
 from jobs.configuration import DetectConfig
+from jobs.evaluate_run import evaluate_run
 from jobs.images import list_images
 from jobs.metrics import Metrics
 from jobs.prepare import REAL_CARD_DEVICES, load_model, make_plan
@@ -16,6 +17,7 @@ from jobs.report_run import read_metrics
 from jobs.run_facts import run_facts
 from jobs.run_folder import RUN, SUCCESS, RunFolder, open_run
 from jobs.run_store import open_store
+from jobs.stop_signals import Stopped
 
 # What may change without changing a figure.
 _IMMATERIAL = frozenset(
@@ -36,7 +38,7 @@ _IMMATERIAL = frozenset(
 def run_once(config: DetectConfig) -> Metrics:
     """Run a job into its output folder; one that is finished there is read, one that was stopped is gone on with.
 
-    The job's table goes to standard error, so that standard output stays the caller's. Raises RaysailError, a
+    What is read is held against the truth once more: label files may have been mended since. The job's table goes to standard error, so that standard output stays the caller's. Raises RaysailError, a
     RunError among them when the folder holds a run with other options.
     """
     output = config.output
@@ -45,8 +47,14 @@ def run_once(config: DetectConfig) -> Metrics:
     if not is_finished(config):
         from jobs.detect import detect
 
-        with redirect_stdout(sys.stderr):
-            detect(config.model_copy(update={"resume": True}))
+        try:
+            with redirect_stdout(sys.stderr):
+                detect(config.model_copy(update={"resume": True}))
+        except Stopped as stopped:
+            text, _, _ = str(stopped).partition(";")  # behind it stands how `raysail detect` goes on
+            raise Stopped(f"{text}; the same command goes on") from None
+    elif config.ground_truth is not None and config.device != "timed":
+        evaluate_run(output)
     return read_metrics(open_run(output))
 
 

@@ -97,6 +97,14 @@ class Sweep(FilePart):
             raise ValueError(f"must end in .bmodel or .onnx, got '{value}'")
         return value
 
+    @field_validator("models")
+    @classmethod
+    def _names_are_names_of_folders(cls, value: dict[str, NetworkSizes]) -> dict[str, NetworkSizes]:
+        for name in value:
+            if not re.fullmatch(r"\w[\w.-]*", name):
+                raise ValueError(f"names must be of letters, digits, '.', '_' and '-', got '{name}'")
+        return value
+
     @field_validator("batch")
     @classmethod
     def _batches_are_positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:

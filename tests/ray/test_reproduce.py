@@ -102,6 +102,21 @@ def test_what_was_changed_in_published_files_is_found(
     assert "| added | 2 | ours alone |" in done.stdout
 
 
+def test_labels_that_were_mended_count_at_once(small: Path, cluster: SharedCluster, tmp_path: Path) -> None:
+    result = shutil.copytree(small / "result", tmp_path / "result")
+    metrics = result / "validation" / "metrics.json"
+    objects = json.loads(metrics.read_text())["map"]["voc"]["per_class"]["car"]["objects"]
+    label = small / "labels" / "image-0.txt"
+    before = label.read_text()
+    label.write_text(before + "0 0.2 0.2 0.1 0.1\n")
+    try:
+        path = write_yaml(tmp_path / "x.yaml", content_of(small, cluster, {"output": str(result)}))
+        assert reproduced(cluster, path).returncode == 0
+    finally:
+        label.write_text(before)
+    assert json.loads(metrics.read_text())["map"]["voc"]["per_class"]["car"]["objects"] == objects + 1
+
+
 def test_another_truth_is_scored_without_running_again(
     small: Path, cluster: SharedCluster, tmp_path: Path
 ) -> None:

@@ -85,12 +85,12 @@ def test_page_json_and_picture_lie_beside_the_table(study: Path) -> None:
 
 def test_a_second_time_nothing_runs_again(study: Path, cluster: SharedCluster) -> None:
     runs = [study / "sweep" / f"tiny-64x96-fp32-{batch}b-opencv" for batch in (1, 4)]
-    before = [(run / "metrics.json").stat().st_mtime_ns for run in runs]
+    before = [(run / "commits.jsonl").stat().st_mtime_ns for run in runs]
     for option in ((), ("--list",)):
         done = swept(cluster, study / "sweep.yaml", *option)
         assert done.returncode == 0, done.stderr
         assert "8 points: 2 run, 6 predicted." in done.stdout
-    assert [(run / "metrics.json").stat().st_mtime_ns for run in runs] == before
+    assert [(run / "commits.jsonl").stat().st_mtime_ns for run in runs] == before
 
 
 def test_a_point_that_fails_is_told_and_the_others_run(cluster: SharedCluster, tmp_path: Path) -> None:

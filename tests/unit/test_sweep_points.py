@@ -198,6 +198,7 @@ def test_no_table_predicts_nothing_and_a_wrong_one_is_refused(tmp_path: Path) ->
         ({"surplus": 1}, "surplus: is not an option"),
         ({"models": {}}, "models: "),
         ({"models": {"tiny": {"sizes": []}}}, "models.tiny.sizes: "),
+        ({"models": {"../tiny": {"sizes": [64]}}}, "models: names must be of letters"),
         ({"models": {"tiny": {"sizes": ["64 x 96"]}}}, "must be SIDE or HEIGHTxWIDTH, got '64 x 96'"),
         ({"models": {"tiny": {"sizes": [True]}}}, "must be SIDE or HEIGHTxWIDTH, got True"),
         ({"precision": ["fp16"]}, "precision.0: "),
