@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,13 @@ def connected(address: str | None, *, local_resources: dict[str, float]) -> Iter
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def nothing_on_stdout() -> Iterator[None]:
+    """Keep standard output for results: Ray prints there what it notices of its workers, whatever it is told."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def _connect(address: str | None, local_resources: dict[str, float]) -> None:

@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack
 
 from cluster.actors import start_actor
-from cluster.connect import cluster_address, connected
+from cluster.connect import cluster_address, connected, nothing_on_stdout
 from cluster.job_cards import JobCards, real_cards_of_cluster
 from cluster.pool import Outcome, WorkerPool
 from cluster.results import lost_image_result
@@ -45,6 +45,7 @@ def detect(config: DetectConfig) -> int:
     address = cluster_address(config.address)
     with ExitStack() as stack:
         stop = stack.enter_context(stoppable())
+        stack.enter_context(nothing_on_stdout())
         if address:
             with stop.while_ray_starts():
                 stack.enter_context(connected(address, local_resources={}))
