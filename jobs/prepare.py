@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +12,12 @@ from bmodel.model_file import has_class_names, load_spec
 from bmodel.sidecar import ModelSpec, file_sha256
 from cluster.find_cards import find_cards
 from data.coco_json import read_coco
+from data.formats import FormatError
 from data.ground_truth import read_ground_truth
 from jobs.configuration import DetectConfig
 from jobs.images import ImageList
 from jobs.metrics import ModelMetrics, model_metrics
-from jobs.path_kind import why_neither_file_nor_folder
+from jobs.path_kind import why_neither_file_nor_folder, why_not_a_file
 from tpu_worker.detector import DetectOptions
 from tpu_worker.devices import DeviceOptions, TimedOptions, resolve_device
 from tpu_worker.devices.choose_device import cpu_model_path
@@ -52,8 +55,7 @@ def load_model(config: DetectConfig) -> ModelSpec:
 def check_ground_truth(config: DetectConfig, spec: ModelSpec, images: ImageList) -> None:
     """Read the truth once before anything runs: an error in it must not show after hours of detection.
 
-    Raises ConfigurationError when it is not there, FormatError for what it holds. On the timed device, whose boxes
-    are made up, it is not used.
+    Raises ConfigurationError. On the timed device, whose boxes are made up, the truth is not used.
     """
     if config.ground_truth is None:
         return
@@ -65,7 +67,8 @@ def check_ground_truth(config: DetectConfig, spec: ModelSpec, images: ImageList)
     if config.device != "timed":
         # Sizes are known once the images are read. For what is checked here any will do.
         sizes = dict.fromkeys(images.image_ids.to_pylist(), (1, 1))
-        read_ground_truth(path, images=sizes, class_names=spec.class_names)
+        with _format_errors_as_ours():
+            read_ground_truth(path, images=sizes, class_names=spec.class_names)
 
 
 def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | None) -> Plan:
@@ -117,7 +120,17 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 
 def _names_from_truth(config: DetectConfig, class_count: int) -> tuple[str, ...] | None:
     """A model that does not name its classes takes the names of a COCO JSON that has exactly as many."""
-    if config.ground_truth is None or Path(config.ground_truth).suffix != ".json":
+    path = Path(config.ground_truth or "")
+    if path.suffix != ".json" or why_not_a_file(path):
         return None
-    names = read_coco(Path(config.ground_truth)).category_names
+    with _format_errors_as_ours():
+        names = read_coco(path).category_names
     return names if len(names) == class_count else None
+
+
+@contextmanager
+def _format_errors_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except FormatError as error:
+        raise ConfigurationError(f"--ground-truth: {error}") from error

@@ -235,3 +235,17 @@ def test_a_request_to_stop_ends_the_run_and_its_workers() -> None:
     assert max(after - before for before, after in pairwise(calls)) < 2.0
     free = carry_out(Orders(), cards=3, no_card_s=5.0)
     assert free.images(lost=False) == list(range(12)), "the cards were given back"
+
+
+def test_workers_run_the_drivers_own_code() -> None:
+    """It travels with the job: a node needs Ray and the libraries, not Raysail, and never runs another version."""
+
+    @ray.remote(num_cpus=0)
+    def where() -> list[str]:
+        import importlib
+
+        modules = ("bmodel", "data", "models", "tpu_worker.detector", "cluster.worker", "jobs.detect")
+        return [str(importlib.import_module(name).__file__) for name in modules]
+
+    for place in ray.get(where.remote()):
+        assert "/runtime_resources/py_modules_files/" in place
