@@ -98,6 +98,7 @@ def card_cluster(*, hosts: int) -> Iterator[CardCluster]:
     settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_TMPDIR": str(folder)}
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
+    _look_at_the_environment_again()
     try:
         cluster = CardCluster(folder)
         try:
@@ -112,7 +113,18 @@ def card_cluster(*, hosts: int) -> Iterator[CardCluster]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+        _look_at_the_environment_again()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _look_at_the_environment_again() -> None:
+    """Have Ray read whether tokens are asked for: in this process it did so when it was first imported."""
+    from ray import _raylet
+
+    raylet: Any = _raylet  # compiled, without types
+
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> float:

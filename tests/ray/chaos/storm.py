@@ -43,7 +43,7 @@ class Tally:
 
 
 def start_driver(
-    run: Path,
+    run: Path | str,
     *,
     images: Path,
     address: str,
