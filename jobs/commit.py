@@ -33,6 +33,11 @@ class PartFile:
     rows: int
     sha256: str
 
+    def __post_init__(self) -> None:
+        # A record is read from a file: no name in it may lead out of the run's folder.
+        if not PART_FILE.fullmatch(self.file):
+            raise ValueError(f"file must be the name of a part file, got '{self.file}'")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Commit:

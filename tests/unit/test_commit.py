@@ -162,7 +162,13 @@ def test_reading_a_part_that_went_missing_or_bad_is_a_clear_error(store: LocalSt
 
 @pytest.mark.parametrize(
     "change",
-    [{"start": None}, {"stop": "x"}, {"images": 3}, {"images": {"file": "a"}}, {"start": 7, "stop": 7}],
+    [
+        *({"start": None}, {"stop": "x"}, {"images": 3}, {"images": {"file": "a"}}, {"start": 7, "stop": 7}),
+        *(
+            {"images": {"file": file, "rows": 4, "sha256": "0" * 64}}
+            for file in ("../run.json", "/etc/passwd", "part-1-2.parquet/../../x", "", "x.parquet")
+        ),
+    ],
     ids=str,
 )
 def test_a_record_of_the_wrong_shape_is_a_clear_error(
