@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
+from ray.exceptions import RayError, RayTaskError
 
 from cluster.cards import CardSlot
 from cluster.ray_errors import sentence_of

@@ -19,7 +19,9 @@ def sentence_of(error: BaseException) -> str:
     if isinstance(cause, ActorDiedError) and (raised := raised_in_constructor(str(cause))):
         return raised
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[0] if lines else 'no details'}"
+    # Of a runtime environment the first line says only that it failed.
+    telling = -1 if isinstance(cause, RuntimeEnvSetupError) else 0
+    return f"{type(cause).__name__}: {lines[telling] if lines else 'no details'}"
 
 
 def raised_in_constructor(text: str) -> str | None:
