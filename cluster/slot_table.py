@@ -22,6 +22,7 @@ from cluster.work import SlotState, Work
 
 FAILURES_BEFORE_QUARANTINE = 5
 DISCOVER_EVERY_S = 5.0
+LEAVE_AFTER_S = 4.0
 TAKEN_AFTER_S = 10.0
 LONGEST_PAUSE_S = 10.0
 
@@ -73,7 +74,7 @@ class SlotTable:
         orphans: list[Work] = []
         if now >= self._next_discovery_s:
             self._next_discovery_s = now + DISCOVER_EVERY_S
-            orphans = self._compare_with(list(self._discover()))
+            orphans = self._compare_with(list(self._discover()), now)
         for state in self._states.values():
             if state.handle is None and state.usable and now >= state.start_at_s:
                 state.handle = self._start_worker(state.slot)
@@ -82,7 +83,7 @@ class SlotTable:
         self._check_that_a_card_is_left(now)
         return orphans
 
-    def _compare_with(self, found: list[CardSlot]) -> list[Work]:
+    def _compare_with(self, found: list[CardSlot], now: float) -> list[Work]:
         orphans: list[Work] = []
         for state in self._states.values():
             was_gone, state.gone = state.gone, state.slot not in found
@@ -90,26 +91,27 @@ class SlotTable:
                 self._tell(f"{state.slot} is gone: its node left the cluster")
                 state.last_error = "its node left the cluster"
                 orphans += self._empty(state)
-        self._take_in([slot for slot in found if slot not in self._states])
+        self._take_in([slot for slot in found if slot not in self._states], now)
         return orphans
 
-    def _take_in(self, new: list[CardSlot]) -> None:
+    def _take_in(self, new: list[CardSlot], now: float) -> None:
         """Use new slots as far as the limit allows: free ones first, and instead of one that is waited for."""
         if not new:
             return
         taken = set[CardSlot]() if self._limits.cards is None else taken_slots(new)
         for slot in sorted(new, key=lambda slot: slot in taken):
-            if self._has_room() or (slot not in taken and self._leave_one_that_waits()):
+            if self._has_room() or (slot not in taken and self._leave_one_that_waits(now)):
                 self._states[slot] = SlotState(slot=slot)
 
     def _has_room(self) -> bool:
         in_use = sum(state.usable for state in self._states.values())
         return self._limits.cards is None or in_use < self._limits.cards
 
-    def _leave_one_that_waits(self) -> bool:
+    def _leave_one_that_waits(self, now: float) -> bool:
+        """Give up a card that another job was quicker to take; says whether there was one."""
         for state in self._states.values():
-            is_starting = state.handle is not None and not state.ready
-            if is_starting and state.told_waiting and not has_process(state.handle):
+            is_late = state.handle is not None and not state.ready and now - state.started_s > LEAVE_AFTER_S
+            if is_late and _is_waiting(state):
                 self._empty(state)
                 del self._states[state.slot]
                 return True

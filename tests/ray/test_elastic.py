@@ -104,42 +104,34 @@ def test_a_card_that_hangs_once_costs_its_deadline_and_nothing_else(
     assert took < deadline_s + 30
 
 
-def test_two_jobs_that_want_one_card_each_take_two(
+def test_jobs_that_want_one_card_each_take_one_each_though_one_is_slow_to_load(
     nodes: CardCluster, images: Path, by_one_card: Any, tmp_path: Path
 ) -> None:
+    one_card = ["--cards", 1, "--no-wait"]
+    # The warm-up alone takes longer than a job waits before it says that another job has its card.
+    slow = start_driver(
+        tmp_path / "slow",
+        images=images,
+        address=nodes.address,
+        service_ms=10_500,
+        more=[*one_card, "--limit", 1],
+    )
+    wait_until(lambda: len(nodes.workers()) == 1, 60, "the slow worker")
     runs = [tmp_path / "first", tmp_path / "second"]
-    drivers = []
-    for run in runs:
-        before = len(nodes.workers())
-        driver = start_driver(
-            run, images=images, address=nodes.address, service_ms=25, more=["--cards", 1, "--no-wait"]
-        )
-        drivers.append(driver)
-        wait_until(lambda workers=before + 1: len(nodes.workers()) == workers, 60, "one worker more")  # type: ignore[misc]
-    assert len(nodes.workers()) == 2
+    drivers = [
+        start_driver(run, images=images, address=nodes.address, service_ms=25, more=one_card) for run in runs
+    ]
+    wait_until(lambda: len(nodes.workers()) == 3, 60, "a worker for each job")
     for driver, run in zip(drivers, runs, strict=True):
         said = end_of(driver)
         assert driver.returncode == 0, said
         assert findings(run) == by_one_card
-    first, second = (run_facts(run)["workers"] for run in runs)
-    assert len(first) == len(second) == 1
-    assert first[0]["lock"] != second[0]["lock"]
-
-
-def test_a_card_that_is_slow_to_load_is_not_taken_for_another_jobs(
-    nodes: CardCluster, images: Path, tmp_path: Path
-) -> None:
-    # The warm-up alone takes longer than a job waits before it says that a card is taken.
-    driver = start_driver(
-        tmp_path / "run",
-        images=images,
-        address=nodes.address,
-        service_ms=10_500,
-        more=["--limit", 1, "--cards", 1, "--no-wait"],
-    )
-    said = end_of(driver)
-    assert driver.returncode == 0, said
+    said = end_of(slow)
+    assert slow.returncode == 0, said
     assert "taken" not in said
+    workers = [run_facts(run)["workers"] for run in (*runs, tmp_path / "slow")]
+    assert [len(of_run) for of_run in workers] == [1, 1, 1]
+    assert len({of_run[0]["lock"] for of_run in workers}) == 3
 
 
 def test_a_host_that_joins_in_mid_run_gets_work_soon_and_a_stopped_run_goes_on(
