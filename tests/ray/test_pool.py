@@ -180,13 +180,15 @@ def test_many_bad_images_in_a_row_do_not_cost_the_only_card() -> None:
 def test_a_card_that_goes_bad_is_quarantined_and_costs_no_image(tmp_path: Path) -> None:
     """It does one shard and refuses all others, and that one too when it is asked again."""
     outcomes: list[Outcome] = []
-    with pytest.raises(RunError, match=r"no card is left of 1: card 0 refuses image 0$"):
+    with pytest.raises(RunError, match=r"no card is left of 1: card 0 refuses image \d$"):
         carry_out(Orders(bad_after=tmp_path / "one shard is done"), size=1, cards=1, outcomes=outcomes)
-    assert [(outcome.shard, outcome.lost) for outcome in outcomes] == [(Shard(0, 1), None)]
+    # Two shards are under way at once: which of them is the one it does is chance.
+    [(shard, lost)] = [(outcome.shard, outcome.lost) for outcome in outcomes]
+    assert (len(shard), lost) == (1, None)
 
 
 def test_a_bad_card_leaves_all_work_to_a_good_one() -> None:
-    run = carry_out(Orders(bad_cards=frozenset({0}), slow_cards={1: 0.1}), total=20, size=2)
+    run = carry_out(Orders(bad_cards=frozenset({0}), slow_cards={1: 0.5}), total=20, size=2)
     assert run.images(lost=False) == list(range(20))
     assert run.cards == {1}
     assert [state.failures > 0 for state in run.pool.slots] == [True, False]
