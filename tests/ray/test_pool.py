@@ -178,20 +178,20 @@ def test_many_bad_images_in_a_row_do_not_cost_the_only_card() -> None:
 
 
 def test_a_card_that_goes_bad_is_quarantined_and_costs_no_image(tmp_path: Path) -> None:
-    """It does one shard and refuses all others, and that one too when it is asked again."""
+    """It does its first shards and refuses all others."""
     outcomes: list[Outcome] = []
     with pytest.raises(RunError, match=r"no card is left of 1: card 0 refuses image \d$"):
         carry_out(Orders(bad_after=tmp_path / "one shard is done"), size=1, cards=1, outcomes=outcomes)
-    # Two shards are under way at once: which of them is the one it does is chance.
-    [(shard, lost)] = [(outcome.shard, outcome.lost) for outcome in outcomes]
-    assert (len(shard), lost) == (1, None)
+    # Two shards are under way at once: which is done, or whether both are, is chance.
+    assert 1 <= len(outcomes) <= 2
+    assert all(outcome.lost is None and len(outcome.shard) == 1 for outcome in outcomes)
 
 
 def test_a_bad_card_leaves_all_work_to_a_good_one() -> None:
     run = carry_out(Orders(bad_cards=frozenset({0}), slow_cards={1: 0.5}), total=20, size=2)
     assert run.images(lost=False) == list(range(20))
     assert run.cards == {1}
-    assert [state.failures > 0 for state in run.pool.slots] == [True, False]
+    assert {state.slot.device_id: state.failures > 0 for state in run.pool.slots} == {0: True, 1: False}
 
 
 def test_a_worker_that_does_not_start_names_its_reason() -> None:
