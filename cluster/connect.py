@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -84,8 +85,14 @@ def _join(address: str) -> None:
     _check_that_something_answers(address)
     # Ray uses a token for a cluster it found by itself, but not for one that is named, unless told to.
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    in_a_job = bool(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"))
-    ray.init(address=address, runtime_env=None if in_a_job else code_for_workers(), **_quiet())
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):  # in a submitted job, whose code is with it
+        ray.init(address=address, **_quiet())
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        # Without a working directory, workers would look for code in this process's folder first: on another host
+        # that may be a checkout of another version.
+        (Path(folder) / "raysail").touch()
+        ray.init(address=address, runtime_env={**code_for_workers(), "working_dir": folder}, **_quiet())
 
 
 def _check_that_something_answers(address: str) -> None:

@@ -85,7 +85,11 @@ def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | 
             spec=spec,
             model_path=config.model.resolve() if config.model else None,
             preprocess=config.preprocess,
-            timed=TimedOptions(service_ms=config.service_ms or 0.0, fault_file=config.fault_file),
+            timed=TimedOptions(
+                service_ms=config.service_ms or 0.0,
+                # A worker's current folder is another one.
+                fault_file=config.fault_file.resolve() if config.fault_file else None,
+            ),
         ),
         detect=DetectOptions(
             confidence=config.conf,
