@@ -183,13 +183,18 @@ def test_a_job_stays_on_its_cluster_when_the_host_gets_another(
 ) -> None:
     # Where Ray has one temporary folder for all, the newest cluster of a host takes the older one's jobs.
     head, _, address, port = two_hosts
-    for url, wanted, environment in (
-        (f"http://127.0.0.1:{port}", address, {**head.environment, "RAY_AUTH_MODE": "token"}),
-        (cluster.jobs_url, cluster.address, clean_environment(**cluster.environment)),
-    ):
-        code = "import os; print('AT', os.environ['RAY_ADDRESS'])"
+    code = "import os; print('AT', os.environ['RAY_ADDRESS'])"
+
+    def submit_to(url: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         job = ["job", "submit", "--address", url, "--", "python", "-c", code]
-        done = run([*RAY, *job], environment=environment)
+        return run([*RAY, *job], environment=environment)
+
+    with ThreadPoolExecutor() as pool:
+        ours = pool.submit(
+            submit_to, f"http://127.0.0.1:{port}", {**head.environment, "RAY_AUTH_MODE": "token"}
+        )
+        others = pool.submit(submit_to, cluster.jobs_url, clean_environment(**cluster.environment))
+    for done, wanted in ((ours.result(), address), (others.result(), cluster.address)):
         assert f"AT {wanted}\n" in done.stdout, done.stdout + done.stderr
 
 
