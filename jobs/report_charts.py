@@ -69,9 +69,15 @@ def ticks(low: float, high: float, *, most: int = 5) -> tuple[Tick, ...]:
     if not high > low:
         return (Tick(at=0.0, label=f"{low:g}"),)
     step = nice_step((high - low) / most)
-    first = math.ceil(low / step - 1e-9)
-    values = [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
+    values = _multiples(step, low, high)
+    if not values:  # a range that starts just above one multiple may end before the next
+        values = _multiples(step := step / 2, low, high)
     return tuple(Tick(at=(value - low) / (high - low), label=_label(value, step)) for value in values)
+
+
+def _multiples(step: float, low: float, high: float) -> list[float]:
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
 
 
 def nice_step(least: float) -> float:

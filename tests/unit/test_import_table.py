@@ -75,7 +75,7 @@ def test_a_file_imports_what_its_folder_may(path: Path) -> None:
             assert any(name_of(path).startswith(start) for start in allowed), f"{place}: '{module}'"
 
 
-def test_networks_know_the_sidecar_and_nothing_else_of_bmodel() -> None:
+def test_networks_know_what_describes_a_model_and_nothing_else_of_bmodel() -> None:
     seen = {
         module
         for path in sources()
@@ -83,7 +83,7 @@ def test_networks_know_the_sidecar_and_nothing_else_of_bmodel() -> None:
         for module, _ in imports_of(path)
         if module.startswith("bmodel")
     }
-    assert seen == {"bmodel.sidecar", "bmodel.errors"}
+    assert seen == {"bmodel.sidecar", "bmodel.model_file", "bmodel.errors"}
 
 
 def test_nothing_imports_jobs_and_no_project_file_imports_tests() -> None:
