@@ -6,6 +6,7 @@ import io
 import os
 import pty
 import re
+import time
 
 import pytest
 
@@ -55,6 +56,19 @@ def test_sentences_come_as_they_are() -> None:
     assert log.getvalue() == "card 0 on host [red] failed\n"
 
 
+def everything(terminal: int) -> str:
+    """What was written to a terminal so far: one read gives what is there at that moment, which may be a part."""
+    os.set_blocking(terminal, False)
+    shown, quiet_since = b"", time.monotonic()
+    while time.monotonic() - quiet_since < 0.3:
+        try:
+            shown += os.read(terminal, 100_000)
+            quiet_since = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.01)
+    return shown.decode()
+
+
 def test_a_terminal_gets_a_live_line_and_the_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     leader, follower = pty.openpty()
@@ -64,7 +78,7 @@ def test_a_terminal_gets_a_live_line_and_the_sentences(monkeypatch: pytest.Monke
             told.tell("card 0 on host [red] failed")
             assert told._live is not None
             told._live.refresh()  # it draws ten times a second by itself
-        shown = os.read(leader, 100_000).decode()
+        shown = everything(leader)
     os.close(leader)
     assert "5/10" in shown
     assert "card 0 on host [red] failed" in shown
@@ -77,6 +91,6 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(monkeypatch: py
     with os.fdopen(follower, "w", encoding="utf-8") as terminal:
         with RunProgress(total=10, stream=terminal) as told:
             told.advance(5, failed=0)
-        shown = os.read(leader, 100_000).decode()
+        shown = everything(leader)
     os.close(leader)
     assert "5 of 10 images" in shown
