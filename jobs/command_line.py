@@ -48,6 +48,9 @@ COMMANDS = (
     Command("toolchain", "jobs.toolchain:app", "Show or install the vendor's compiler."),
     Command("report", "jobs.report:report_command", "Write a run's report, or compare several runs."),
     Command("export", "jobs.export:export_command", "Write a run's detections as COCO results or CSV."),
+    Command("submit", "jobs.submit:command", "Submit a detection job to a cluster, and end with its code."),
+    Command("sweep", "jobs.sweep:command", "Run a study: models, sizes, precisions, batches."),
+    Command("reproduce", "jobs.reproduce:command", "Reproduce a published result, and say whether it was."),
     Command("node", "jobs.node:command", "Start or stop this host's part of a cluster."),
     Command("doctor", "jobs.doctor:command", "Check this host, its cards and its cluster."),
 )

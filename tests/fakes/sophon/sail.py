@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import functools
 import math
 import os
 import sys
@@ -160,6 +161,19 @@ def get_tpu_util(device_id: int) -> int:
     return 77
 
 
+@functools.cache
+def _simulated_card() -> ctypes.c_void_p:
+    """The one simulated card, open as long as the process lives.
+
+    The simulator does not bear what a card does: given back without a network ever loaded, as after preprocessing
+    alone, it takes the process along, at once or later.
+    """
+    device = ctypes.c_void_p()
+    if _releasing.request_device(ctypes.byref(device), 0) != 0:
+        raise SailDeviceError("init device failure")
+    return device
+
+
 class Handle:
     """A card, opened. The simulator's library ends the process for any card but the first."""
 
@@ -168,11 +182,7 @@ class Handle:
         if device_id != 0:
             os._exit(255)
         self._device_id = device_id
-        self.device = ctypes.c_void_p()
-        if _releasing.request_device(ctypes.byref(self.device), device_id) != 0:
-            raise SailDeviceError("init device failure")
-        # As in C++: freed with the object, and not at the interpreter's exit.
-        weakref.finalize(self, _releasing.free_device, self.device).atexit = False
+        self.device = _simulated_card()
 
     def get_device_id(self) -> int:
         return self._device_id
