@@ -44,6 +44,9 @@ COMMANDS = (
     Command(
         "compile", "jobs.compile:command", "Compile an ONNX file for the chip, and check it on the simulator."
     ),
+    Command(
+        "quantize", "jobs.quantize:command", "Find out what INT8 costs, and which layers to keep in FP32."
+    ),
     Command("latency", "jobs.show_latency:command", "Show the chip's predicted time, layer by layer."),
     Command("toolchain", "jobs.toolchain:app", "Show or install the vendor's compiler."),
     Command("report", "jobs.report:report_command", "Write a run's report, or compare several runs."),
