@@ -54,7 +54,8 @@ STORMS := tests/ray/test_chaos.py tests/ray/test_elastic.py tests/ray/test_failu
 
 .PHONY: test
 test: check simulator  ## everything but what needs hours, PyTorch or a card
-	@$(BIN)/pytest -q tests/device tests/browser tests/ray $(STORMS:%=--ignore=%)
+	@$(BIN)/pytest -q tests/device  # alone: an open simulator keeps the cores of its process busy
+	@$(BIN)/pytest -q tests/browser tests/ray $(STORMS:%=--ignore=%)
 
 .PHONY: chaos
 chaos: $(VENV)/installed  ## twenty seeded storms of kills over whole clusters (under 20 minutes)
