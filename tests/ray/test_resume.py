@@ -25,7 +25,7 @@ from tests.job_runs import (
 from tests.ray.conftest import SharedCluster
 
 
-def timed(images: Path, run: Path, cluster: SharedCluster, service_ms: int = 30) -> list[str]:
+def timed(images: Path, run: Path, cluster: SharedCluster, service_ms: int = 80) -> list[str]:
     return list(
         options_of(
             {
@@ -144,10 +144,14 @@ def test_a_second_driver_is_refused_while_the_first_lives_and_takes_over_when_it
     first = start_job(*options, environment=cluster.environment)
     try:
         wait_for_commits(run, 1, first)
+        first.send_signal(signal.SIGSTOP)  # however slow the machine is, it cannot end before the second asks
         second = run_job(*options, environment=cluster.environment)
         assert second.returncode == 1
         assert f"process {first.pid}" in second.stderr
-        assert first.poll() is None, "the first one was not disturbed"
+        assert first.poll() is None
+        commits = commit_count(run)
+        first.send_signal(signal.SIGCONT)
+        wait_for_commits(run, commits + 1, first)  # the first one was not disturbed
     finally:
         kill(first)
     finished(*options, environment=cluster.environment)
