@@ -49,7 +49,7 @@ COMMANDS = (
     ),
     Command("latency", "jobs.show_latency:command", "Show the chip's predicted time, layer by layer."),
     Command("toolchain", "jobs.toolchain:app", "Show or install the vendor's compiler."),
-    Command("report", "jobs.report:report_command", "Write a run's report, or compare several runs."),
+    Command("report", "jobs.report.command:report_command", "Write a run's report, or compare several runs."),
     Command("export", "jobs.export:export_command", "Write a run's detections as COCO results or CSV."),
     Command("submit", "jobs.submit:command", "Submit a detection job to a cluster, and end with its code."),
     Command("sweep", "jobs.sweep:command", "Run a study: models, sizes, precisions, batches."),

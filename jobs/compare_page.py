@@ -8,7 +8,7 @@ from typing import Final
 from data.formats import NamedBoxes, whole_pixels
 from jobs.compare_boxes import IOUS, STRICTEST
 from jobs.compare_published import NO_BOXES, ComparisonSummary, FileComparison, FileTimes
-from jobs.report_format import NONE
+from jobs.report.format import NONE
 from jobs.text_tables import csv_text, markdown_table
 
 SHOWN_FILES: Final = 10

@@ -11,8 +11,9 @@ from jobs.configuration import DetectConfig
 from jobs.health import summarise_health
 from jobs.measure import measure
 from jobs.metrics import Metrics, TimeSpent, card_accounts
+from jobs.metrics_file import write_metrics
 from jobs.prepare import Plan
-from jobs.report import write_report
+from jobs.report.command import write_report
 from jobs.run_folder import RunFolder, finish_run
 from jobs.save_images import save_images
 from jobs.write_labels import write_labels
@@ -43,7 +44,7 @@ def derive(
         accounts=card_accounts(slots),
         health=summarise_health(run.store),
     )
-    run.store.write("metrics.json", metrics.model_dump_json(indent=2).encode() + b"\n")
+    write_metrics(run, metrics)
     if config.save_images:
         save_images(run, config.save_images)
     write_report(run)

@@ -13,11 +13,10 @@ from jobs.evaluate import Evaluation, evaluation_of
 from jobs.mean_ap import Evaluator, evaluate
 from jobs.measure import truth_of_run
 from jobs.metrics import Metrics
+from jobs.metrics_file import read_metrics, write_metrics
 from jobs.read_run import scored_detections
 from jobs.run_folder import SUCCESS, RunFolder, open_run
 from jobs.score import ScoreProtocol
-
-METRICS = "metrics.json"
 
 
 def evaluate_run(
@@ -53,7 +52,7 @@ def evaluate_run(
     )
     changes = {"map": mean_ap, "score": result.score, "score_protocol": result.score_protocol}
     updated = metrics.model_copy(update=changes)
-    run.store.write(METRICS, (updated.model_dump_json(indent=2) + "\n").encode())
+    write_metrics(run, updated)
     return result
 
 
@@ -62,11 +61,7 @@ def _metrics(run: RunFolder) -> Metrics:
         raise ConfigurationError(
             f"RUN: must be finished (go on with it by --resume), and '{run.store.place}' is not"
         )
-    try:
-        return Metrics.model_validate_json(run.store.read(METRICS))
-    except (FileNotFoundError, ValidationError) as error:
-        reason = "missing" if isinstance(error, FileNotFoundError) else "damaged"
-        raise RunError(f"'{run.store.place}/{METRICS}' is {reason}") from error
+    return read_metrics(run)
 
 
 def _spec(run: RunFolder) -> ModelSpec:

@@ -12,8 +12,8 @@ from jobs.configuration import DetectConfig
 from jobs.evaluate_run import evaluate_run
 from jobs.images import list_images
 from jobs.metrics import Metrics
+from jobs.metrics_file import read_metrics
 from jobs.prepare import REAL_CARD_DEVICES, load_model, make_plan
-from jobs.report_run import read_metrics
 from jobs.run_facts import run_facts
 from jobs.run_folder import RUN, SUCCESS, RunFolder, open_run
 from jobs.run_store import open_store

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from bmodel.sidecar import ModelSpec
 from data.label_names import stem_of
-from jobs.report_gallery import Box, Scene
-from jobs.report_pictures import ImageFiles
-from jobs.report_run import gallery_of_run, judged_run, read_metrics
+from jobs.metrics_file import read_metrics
+from jobs.report.gallery import Box, Scene
+from jobs.report.pictures import ImageFiles
+from jobs.report.run import gallery_of_run, judged_run
 from jobs.run_folder import RunFolder
 from tpu_worker.image_header import ImageError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final, Literal
 
-from jobs.report_charts import nice_step, ticks
+from jobs.report.charts import nice_step, ticks
 from jobs.score import competition_score
 from jobs.sweep_file import size_label
 from jobs.sweep_labels import place_labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bmodel.sidecar import Frozen
-from jobs.report_format import plural
+from jobs.report.format import plural
 from jobs.sweep_file import size_label
 from jobs.sweep_points import Row, Status
 from jobs.text_tables import csv_text, figure, markdown_table

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Collection, Iterable, Sequence
 
-from jobs.report_format import NONE
+from jobs.report.format import NONE
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text: Collection[str] = ()) -> str:

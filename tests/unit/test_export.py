@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from bmodel.errors import ConfigurationError
 from jobs.export import export_command
-from jobs.report_run import read_metrics
+from jobs.metrics_file import read_metrics
 from jobs.run_folder import RunFolder
 from tests.report_runs import MadeUp, make_run
 

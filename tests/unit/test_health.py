@@ -16,7 +16,7 @@ from cluster.health_watch import HealthWatch, Named
 from jobs.commit import CommitLog
 from jobs.health import HEALTH, read_health, sampled_health, summarise_health, write_health
 from jobs.local_store import LocalStore
-from jobs.report_health import health_charts
+from jobs.report.health import health_charts
 from jobs.run_folder import RunFolder
 from tpu_worker.devices.sail import CardHealth
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs.report_charts import BOX, columns, line, nice_step, step_area, ticks
+from jobs.report.charts import BOX, columns, line, nice_step, step_area, ticks
 
 
 @pytest.mark.parametrize(

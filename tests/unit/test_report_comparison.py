@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.report import report_command
-from jobs.report_comparison import compare_runs
-from jobs.report_format import fraction
-from jobs.report_run import read_metrics
+from jobs.metrics_file import read_metrics
+from jobs.report.command import report_command
+from jobs.report.comparison import compare_runs
+from jobs.report.format import fraction
 from jobs.run_folder import RunFolder
 from tests.report_runs import MadeUp, make_run
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs.report_format import count, decimal, duration, fraction, milliseconds, percent, plural, setting
+from jobs.report.format import count, decimal, duration, fraction, milliseconds, percent, plural, setting
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"

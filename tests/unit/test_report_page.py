@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from bmodel.errors import ConfigurationError, RunError
-from jobs.report import report_command, write_report
-from jobs.report_page import page_of_run
-from jobs.report_run import read_metrics
+from jobs.metrics_file import read_metrics
+from jobs.report.command import report_command, write_report
+from jobs.report.page import page_of_run
 from jobs.run_folder import RunFolder, open_run
 from jobs.run_store import LocalStore
 from tests.report_runs import MadeUp, make_run
@@ -263,9 +263,12 @@ def test_damaged_health_samples_cost_the_report_nothing_else(tmp_path: Path) -> 
     assert page.accuracy is not None
 
 
-def test_a_run_without_metrics_is_not_finished(tmp_path: Path) -> None:
+def test_a_run_without_metrics_is_not_finished_or_has_lost_them(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     run.store.remove("metrics.json")
+    with pytest.raises(RunError, match=r"metrics\.json' is missing"):
+        write_report(run)
+    run.store.remove("_SUCCESS")
     with pytest.raises(ConfigurationError, match=r"must be finished .* has no metrics\.json"):
         write_report(run)
 

@@ -11,9 +11,9 @@ import pytest
 import bmodel
 from bmodel.build import latency_path, read_latency
 from bmodel.sidecar import ModelSpec, read_sidecar, sidecar_path
-from jobs.report import report_page
-from jobs.report_run import read_metrics
-from jobs.report_schedule import LAYERS, layer_bars, schedule_picture
+from jobs.metrics_file import read_metrics
+from jobs.report.command import report_page
+from jobs.report.schedule import LAYERS, layer_bars, schedule_picture
 from jobs.run_folder import RunFolder
 from tests.report_runs import MadeUp, make_run
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.report_rows import ImageColumns
-from jobs.report_timeline import MOST_CARDS, covered_ms, draw_throughput, draw_timeline, time_axis
+from jobs.report.rows import ImageColumns
+from jobs.report.timeline import MOST_CARDS, covered_ms, draw_throughput, draw_timeline, time_axis
 
 
 def images_of(

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from jobs.report_gallery import Box
-from jobs.report_page import page_of_run
-from jobs.report_run import read_metrics
+from jobs.metrics_file import read_metrics
+from jobs.report.gallery import Box
+from jobs.report.page import page_of_run
 from jobs.save_images import draw_boxes, save_images
 from tests.report_runs import SIZE_HW, MadeUp, make_run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.report_format import NONE
+from jobs.report.format import NONE
 from jobs.score import competition_score
 from jobs.sweep_labels import place_labels
 from jobs.sweep_picture import Mark, marks_of, picture

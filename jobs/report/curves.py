@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.mean_ap_yolo import CONFIDENCE_POINTS, RECALL_POINTS
-from jobs.report_charts import UNIT_TICKS, Chart, Mark, Shape, Tick, columns, line, ticks
-from jobs.report_format import count, fraction
-from jobs.report_truth import Curves, Judged
+from jobs.report.charts import UNIT_TICKS, Chart, Mark, Shape, Tick, columns, line, ticks
+from jobs.report.format import count, fraction
+from jobs.report.truth import Curves, Judged
 
 # Up to so many classes have colours and names; of more, each is a thin line.
 NAMED_CLASSES = 5

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from bmodel.sidecar import ModelSpec
 from jobs.mean_ap_yolo import CONFIDENCE_POINTS, RECALL_POINTS
 from jobs.metrics import Metrics
-from jobs.report_charts import UNIT_TICKS, Chart, Shape, line
-from jobs.report_figures import Group, Row, differing_rows, figure_groups
-from jobs.report_format import count, fraction
-from jobs.report_latency import StagePart, stage_parts
-from jobs.report_run import judged_run
+from jobs.report.charts import UNIT_TICKS, Chart, Shape, line
+from jobs.report.figures import Group, Row, differing_rows, figure_groups
+from jobs.report.format import count, fraction
+from jobs.report.latency import StagePart, stage_parts
+from jobs.report.run import judged_run
 from jobs.run_folder import RunFolder
 
 COLOURS = 6

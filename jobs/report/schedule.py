@@ -10,8 +10,8 @@ from bmodel.errors import ModelFileError
 from bmodel.latency import LatencyReport
 from bmodel.sidecar import ModelSpec
 from jobs.latency import LatencyMetrics
-from jobs.report_charts import Tick, ticks
-from jobs.report_format import decimal, milliseconds, percent
+from jobs.report.charts import Tick, ticks
+from jobs.report.format import decimal, milliseconds, percent
 from jobs.run_folder import RunFolder
 
 LAYERS = 10

@@ -5,33 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from bmodel.errors import ConfigurationError, RaysailError, RunError
+from bmodel.errors import RaysailError
 from bmodel.sidecar import ModelSpec
 from data.formats import FormatError
 from jobs.measure import truth_of_run
 from jobs.metrics import Metrics
 from jobs.read_run import scored_detections
-from jobs.report_gallery import Gallery, judged_gallery, plain_gallery
-from jobs.report_truth import Judged, judge
+from jobs.report.gallery import Gallery, judged_gallery, plain_gallery
+from jobs.report.truth import Judged, judge
 from jobs.run_folder import RunFolder
-
-METRICS = "metrics.json"
-
-
-def read_metrics(run: RunFolder) -> Metrics:
-    """The run's figures; raises ConfigurationError while it has none, RunError when they are damaged."""
-    try:
-        return Metrics.model_validate_json(run.store.read(METRICS))
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"RUN: must be finished (go on with it by --resume), and '{run.store.place}' has no {METRICS}"
-        ) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RunError(f"{place}: {first['msg']} in '{run.store.place}/{METRICS}'") from error
 
 
 def run_name(run: RunFolder) -> str:

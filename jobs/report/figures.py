@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jobs.latency import STAGES
 from jobs.mean_ap_values import MeanAp
 from jobs.metrics import Metrics
-from jobs.report_format import TIMES, count, decimal, fraction, setting
+from jobs.report.format import TIMES, count, decimal, fraction, setting
 from jobs.run_folder import RunFolder
 
 # What differs between any two runs and tells nothing.

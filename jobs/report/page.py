@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 from bmodel.sidecar import ModelSpec
 from jobs.metrics import CardMetrics, Metrics
-from jobs.report_accuracy import AccuracySection, accuracy_section
-from jobs.report_charts import Chart
-from jobs.report_format import (
+from jobs.report.accuracy import AccuracySection, accuracy_section
+from jobs.report.charts import Chart
+from jobs.report.format import (
     count,
     fraction,
     plural,
 )
-from jobs.report_gallery import Gallery
-from jobs.report_health import health_charts
-from jobs.report_latency import LatencySection, latency_section
-from jobs.report_pictures import Picture, pictures
-from jobs.report_rows import FailedImage, ImageColumns, read_image_columns
-from jobs.report_run import gallery_of_run, judged_run, run_name
-from jobs.report_schedule import SchedulePicture, schedule_picture
-from jobs.report_summary import KeyFigure, Settings, host_note, key_figures, no_health, settings, standfirst
-from jobs.report_timeline import Timeline, draw_throughput, draw_timeline
-from jobs.report_truth import Judged
+from jobs.report.gallery import Gallery
+from jobs.report.health import health_charts
+from jobs.report.latency import LatencySection, latency_section
+from jobs.report.pictures import Picture, pictures
+from jobs.report.rows import FailedImage, ImageColumns, read_image_columns
+from jobs.report.run import gallery_of_run, judged_run, run_name
+from jobs.report.schedule import SchedulePicture, schedule_picture
+from jobs.report.summary import KeyFigure, Settings, host_note, key_figures, no_health, settings, standfirst
+from jobs.report.timeline import Timeline, draw_throughput, draw_timeline
+from jobs.report.truth import Judged
 from jobs.run_folder import RunFolder
 
 SHOWN = 20

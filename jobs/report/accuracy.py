@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.mean_ap_values import MeanAp
-from jobs.report_charts import Chart
-from jobs.report_curves import curve_charts, size_chart
-from jobs.report_format import count, fraction
-from jobs.report_truth import Judged
+from jobs.report.charts import Chart
+from jobs.report.curves import curve_charts, size_chart
+from jobs.report.format import count, fraction
+from jobs.report.truth import Judged
 from jobs.score import ScoreProtocol
 
 FIRST_CLASSES = 16

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.report_charts import Chart, Shape, line, ticks
-from jobs.report_format import decimal
+from jobs.report.charts import Chart, Shape, line, ticks
+from jobs.report.format import decimal
 from jobs.run_folder import RunFolder
 
 HEALTH = "health.parquet"

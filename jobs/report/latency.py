@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.latency import STAGES, LatencyMetrics, StageSummary
-from jobs.report_charts import Chart, Mark, Shape, columns, ticks
-from jobs.report_format import count, decimal, milliseconds
-from jobs.report_rows import ImageColumns
+from jobs.report.charts import Chart, Mark, Shape, columns, ticks
+from jobs.report.format import count, decimal, milliseconds
+from jobs.report.rows import ImageColumns
 
 # Images from which metrics.json has the percentile.
 PERCENTILE_NEEDS: Final = {"p50": 2, "p90": 10, "p99": 100}

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from jobs.metrics import Metrics
-from jobs.report_format import (
+from jobs.report.format import (
     MINUS,
     NONE,
     SPACE,

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from bmodel.errors import ConfigurationError
-from jobs.report_comparison import compare_runs
-from jobs.report_page import page_of_run
-from jobs.report_render import render
-from jobs.report_run import read_metrics
+from jobs.metrics_file import read_metrics
+from jobs.report.comparison import compare_runs
+from jobs.report.page import page_of_run
+from jobs.report.render import render
 from jobs.run_folder import RunFolder, open_run
 
 REPORT = "report.html"

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.latency import Timings, busy_spans
-from jobs.report_charts import BOX, Chart, Mark, Shape, Tick, step_area, ticks
-from jobs.report_format import count, decimal, duration, percent, plural
-from jobs.report_rows import ImageColumns
+from jobs.report.charts import BOX, Chart, Mark, Shape, Tick, step_area, ticks
+from jobs.report.format import count, decimal, duration, percent, plural
+from jobs.report.rows import ImageColumns
 
 MOST_CARDS = 48
 TONES = 4

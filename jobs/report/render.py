@@ -14,7 +14,7 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
-from jobs.report_format import count
+from jobs.report.format import count
 
 
 def render(template: str, **values: object) -> str:
@@ -36,7 +36,7 @@ def render(template: str, **values: object) -> str:
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jobs"),
+        loader=jinja2.PackageLoader("jobs.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -47,7 +47,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _style() -> str:
-    return (files("jobs") / "templates" / "style.css").read_text(encoding="utf-8")
+    return (files("jobs.report") / "templates" / "style.css").read_text(encoding="utf-8")
 
 
 def _version() -> str:
