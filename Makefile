@@ -49,21 +49,22 @@ unit: $(VENV)/installed
 .PHONY: check
 check: lint unit  ## the quick tier: lint, types, unit tests
 
-# Whole clusters under kills, hangs and joins: they take long, and want a machine to themselves.
-STORMS := tests/ray/test_chaos.py tests/ray/test_elastic.py tests/ray/test_failures.py tests/ray/test_broken_cards.py
-
 .PHONY: test
 test: check simulator  ## everything but what needs hours, PyTorch or a card
 	@$(BIN)/pytest -q tests/device  # alone: an open simulator keeps the cores of its process busy
-	@$(BIN)/pytest -q tests/browser tests/ray $(STORMS:%=--ignore=%)
+	@$(BIN)/pytest -q -m 'not chaos' tests/browser tests/ray
 
 .PHONY: chaos
 chaos: $(VENV)/installed  ## twenty seeded storms of kills over whole clusters (under 20 minutes)
-	@$(BIN)/pytest -q $(wildcard $(STORMS))
+	@$(BIN)/pytest -q tests/ray/test_chaos.py
 
 .PHONY: test-models
 test-models: $(VENV)/models-installed  ## the YOLOv7 family and the import of weights (needs PyTorch)
 	@$(BIN)/pytest -q -m models tests
+
+.PHONY: test-wheel
+test-wheel: $(VENV)/installed  ## the built wheel in fresh environments, on each Python there is
+	@$(BIN)/pytest -q tests/wheel
 
 # A bare `torch` would be a CUDA build of several GB on x86-64: the version names the CPU build, and an index that
 # has none makes this fail at once instead. TORCH=torch takes whatever your index gives.
