@@ -109,7 +109,8 @@ def gcs_address(home: str) -> str:
 
 
 def assert_no_process_is_left(home: str) -> None:
-    deadline = time.monotonic() + 60
+    # Ray's agent tries for a minute to tell a head that died with the driver that the node has died.
+    deadline = time.monotonic() + 150
     while left := ray_processes(f"HOME={home}"):
         assert time.monotonic() < deadline, [Path(f"/proc/{pid}/cmdline").read_bytes()[:200] for pid in left]
         time.sleep(0.2)
