@@ -29,7 +29,10 @@ RECORD: Final = "build.json"
 
 
 class BuildRecord(Frozen):
-    """How a build was made, and from what."""
+    """How a build was made, and from what.
+
+    regrouped_layers: what was taken out of the compiler's groups, for it was fed the wrong images there.
+    """
 
     name: str
     source_name: str
@@ -39,6 +42,7 @@ class BuildRecord(Frozen):
     normalisation: Normalisation
     calibration: str
     fp32_layers: tuple[str, ...]
+    regrouped_layers: tuple[str, ...] = ()
     quantised_io: bool
     bmodel_sha256: str
     tpu_mlir: str

@@ -92,14 +92,16 @@ def compile_network(request: CompileRequest, *, folder: Path, report: Report) ->
         tools = CompilerTools(toolchain=toolchain, staging=staging, report=report)
         tools.transform(request.onnx, request.input_shape, request.normalisation)
         _prepare_quantisation(request, tools)
-        tools.deploy(
+        regrouped = tools.deploy(
             request.name,
             int8=request.precision != "fp32",
             mixed=request.precision == "mixed",
             quantised_io=request.quantised_io,
         )
         _collect(request, staging)
-        record = _record(request, staging, toolchain.record.tpu_mlir, time.monotonic() - started)
+        record = _record(request, staging, toolchain.record.tpu_mlir, time.monotonic() - started).model_copy(
+            update={"regrouped_layers": regrouped}
+        )
         (staging.folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return Build(folder=target, record=record)
 

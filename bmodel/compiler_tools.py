@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Final, Literal
 from bmodel.build_folder import Staging
 from bmodel.compiler_failure import explain_failure
 from bmodel.errors import ToolError
+from bmodel.layer_groups import TAKE_GROUPS, find_misreads, mend_groups
 from bmodel.sidecar import Normalisation
 from bmodel.toolchain import Toolchain
 
@@ -77,8 +78,11 @@ class CompilerTools:
         )
         return self._log("run_calibration").read_text(encoding="utf-8", errors="replace")
 
-    def deploy(self, name: str, *, int8: bool, mixed: bool, quantised_io: bool) -> None:
-        """Compile for the chip; needs CALIBRATION_TABLE for INT8, LAYER_TABLE too for mixed precision."""
+    def deploy(self, name: str, *, int8: bool, mixed: bool, quantised_io: bool) -> tuple[str, ...]:
+        """Compile for the chip; needs CALIBRATION_TABLE for INT8, LAYER_TABLE too for mixed precision.
+
+        Returns the layers that had to be taken out of their groups (layer_groups.py says why).
+        """
         arguments = ["--mlir", MLIR, "--chip", CHIP, "--model", f"{name}.bmodel"]
         arguments += ["--quantize", "INT8" if int8 else "F32", "--skip_validation"]
         if int8:
@@ -88,23 +92,50 @@ class CompilerTools:
         if quantised_io:
             arguments += ["--quant_input", "--quant_output"]
         self._run("compiling for the chip", "model_deploy", *arguments)
+        wrong = self._mend_groups()
+        if wrong:
+            self.report(f"the compiler reads the wrong images into {', '.join(wrong)}: these will run alone")
+            self._run(
+                "compiling for the chip again", "model_deploy", *arguments, more_environment=TAKE_GROUPS
+            )
+            if left := find_misreads(self._written("*_final.mlir").read_text(encoding="utf-8")):
+                raise ToolError(f"the compiler reads the wrong images into '{left[0].layer}', even alone")
         for written in (f"{name}.bmodel", f"{name}.bmodel.json", "_0.dat"):
             self._expect(written, "model_deploy")
+        return wrong
 
-    def _run(self, what: str, tool: str, *arguments: str) -> None:
+    def _mend_groups(self) -> tuple[str, ...]:
+        """Mend the compiler's file of layer groups, if it has to be; returns the layers that were taken out."""
+        misreads = find_misreads(self._written("*_final.mlir").read_text(encoding="utf-8"))
+        if misreads:
+            groups = self._written("*.layer_group_cache.json")
+            groups.write_text(mend_groups(groups.read_text(encoding="utf-8"), misreads), encoding="utf-8")
+        return tuple(misread.layer for misread in misreads)
+
+    def _written(self, pattern: str) -> Path:
+        """Return the one file of that kind that a tool left."""
+        found = list(self.staging.work.glob(pattern))
+        if len(found) != 1:
+            raise ToolError(f"the compiler left {len(found)} files '{pattern}', where one is expected")
+        return found[0]
+
+    def _run(
+        self, what: str, tool: str, *arguments: str, more_environment: Mapping[str, str] | None = None
+    ) -> None:
         self.report(what)
         command = [*self.toolchain.tool(tool), *arguments]
         started = time.monotonic()
         with self._log(tool).open("wb") as log:
             log.write(f"$ {shlex.join(command)}\n".encode())
             log.flush()
-            returncode = self._wait(command, log.fileno())
+            environment = self.toolchain.environment() | dict(more_environment or {})
+            returncode = self._wait(command, environment, log.fileno())
         if returncode != 0:
             text = self._log(tool).read_text(encoding="utf-8", errors="replace")
             raise ToolError(f"the compiler failed while {what}: {explain_failure(text, returncode)}")
         self.report(f"{what}: {time.monotonic() - started:.0f} s")
 
-    def _wait(self, command: list[str], log: int) -> int:
+    def _wait(self, command: list[str], environment: dict[str, str], log: int) -> int:
         """Run a command to its end; its whole process group is dead after this call, however it ends."""
         process = None
         try:
@@ -112,7 +143,7 @@ class CompilerTools:
                 process = subprocess.Popen(
                     command,
                     cwd=self.staging.work,
-                    env=self.toolchain.environment(),
+                    env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
