@@ -12,6 +12,13 @@ from jobs.run_folder import RunFolder
 
 WIDTH = 80
 MOST_CLASSES = 10
+# What people open first, in that order, and what lies there.
+WRITTEN = {
+    "report.html": "",
+    "labels": "/",
+    "detections": "/ (Parquet)",
+    "images": "/ (Parquet)",
+}
 
 
 def print_summary(metrics: Metrics, run: RunFolder) -> None:
@@ -26,6 +33,8 @@ def print_summary(metrics: Metrics, run: RunFolder) -> None:
     console.print(_figures(metrics))
     if metrics.map is not None and metrics.map.coco.per_class:
         console.print(_classes(metrics))
+    there = set(run.store.entries())
+    console.print("Written: " + ", ".join(name + what for name, what in WRITTEN.items() if name in there))
     console.print(f"Everything is in {run.store.place}", soft_wrap=True)
 
 

@@ -24,7 +24,19 @@ def printed(run: RunFolder, metrics: Metrics, capsys: pytest.CaptureFixture[str]
     lines = [line.rstrip() for line in said.out.splitlines()]
     assert max(len(line) for line in lines[:-1]) <= 80
     assert lines[-1] == f"Everything is in {run.store.place}"
+    assert lines[-2].startswith("Written: detections/ (Parquet), images/ (Parquet)")
     return lines
+
+
+def test_what_was_written_is_named_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, metrics = run_and_metrics(tmp_path, MadeUp())
+    for name in ("report.html", "labels/a.txt"):
+        run.store.write(name, b"")
+    print_summary(metrics, run)
+    line = capsys.readouterr().out.splitlines()[-2]
+    assert line == "Written: report.html, labels/, detections/ (Parquet), images/ (Parquet)"
 
 
 def test_a_run_with_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
