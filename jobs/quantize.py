@@ -42,6 +42,7 @@ def command(
             metavar="STEM", help="results: STEM.json and STEM.md; int8 in the output folder by default"
         ),
     ] = None,
+    batch: Annotated[int, typer.Option(metavar="N", help="images a launch")] = 1,
     calibration_count: Annotated[int, typer.Option(metavar="N", help="images to find ranges on")] = 100,
     tuning_count: Annotated[int, typer.Option(metavar="N", help="images to choose by, at most 32")] = 16,
     search_count: Annotated[int, typer.Option(metavar="N", help="images to rank layers on, at most 32")] = 16,
@@ -59,6 +60,7 @@ def command(
         ground_truth=ground_truth,
         output=output,
         report=report or output / "int8",
+        batch=batch,
         calibration_count=calibration_count,
         tuning_count=tuning_count,
         search_count=search_count,
@@ -80,7 +82,7 @@ def analyse(network: Path, options: QuantizeOptions, *, report: Callable[[str], 
     tpu_mlir = find_toolchain().record.tpu_mlir
     find_simulator_libraries()
     source = read_network(network, anchors=options.anchors, class_names=options.class_names)
-    shape = input_shapes(source.onnx, source.sidecar, (1,), ())[0]
+    shape = input_shapes(source.onnx, source.sidecar, (options.batch,), ())[0]
     spec = source.check(shape)
     if spec.layout != "heads":
         raise ConfigurationError(
@@ -103,6 +105,7 @@ def analyse(network: Path, options: QuantizeOptions, *, report: Callable[[str], 
         network=source.path.name,
         network_sha256=source.sha256,
         tools={"tpu_mlir": tpu_mlir},
+        batch=options.batch,
         calibration_images=len(split.calibration),
         tuning_images=len(split.tuning),
         scored_images=len(truth.image_ids),
@@ -120,12 +123,8 @@ def command_line(network: Path, options: QuantizeOptions) -> str:
     """Return the command that makes these results, what is default left out but for the counts."""
     words = ["raysail", "quantize", str(network), "--calibration", str(options.calibration)]
     words += ["--images", str(options.images), "--ground-truth", str(options.ground_truth)]
-    words += [
-        "--calibration-count",
-        str(options.calibration_count),
-        "--tuning-count",
-        str(options.tuning_count),
-    ]
+    words += ["--batch", str(options.batch), "--calibration-count", str(options.calibration_count)]
+    words += ["--tuning-count", str(options.tuning_count)]
     words += ["--search-count", str(options.search_count), "--methods", ",".join(options.methods)]
     words += ["--finalists", str(options.finalists), "--tolerance", str(options.tolerance)]
     return shlex.join(words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bmodel.build import Build
@@ -40,7 +40,7 @@ class Findings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Analysis:
-    """An analysis of one network at one shape, of batch 1."""
+    """An analysis of one network at one shape."""
 
     source: SourceNetwork
     shape: Shape
@@ -116,7 +116,7 @@ class Analysis:
                 variant=variant,
                 mean_ap=mean_ap,
                 latency=tuned.latency,
-                score=score_of(mean_ap, tuned.latency.corrected_ms, "voc"),
+                score=score_of(mean_ap, tuned.latency.corrected_ms / self.shape[0], "voc"),
                 images=len(detections),
                 seconds=round(seconds, 1),
             )
@@ -127,7 +127,7 @@ class Analysis:
         images = min(len(self.split.calibration), self.options.search_count)
 
         def search() -> LayerRanking:
-            request = self._request("ranking", FP32, None)
+            request = replace(self._request("ranking", FP32, None), input_shape=self._one_image)
             folder, pictures = self.bench.folder / "builds", self._calibration_folder
             ranked = rank_layers(
                 request, folder=folder, images=pictures, count=images, report=self.bench.report
@@ -139,12 +139,27 @@ class Analysis:
     def _build(self, variant: Variant) -> Build:
         calibration: Calibration | Path | None = None
         if variant.precision == "int8":
-            method = parse_method(variant.method or "")
-            count = len(self.split.calibration)
-            calibration = Calibration(images=self._calibration_folder, count=count, method=method)
+            calibration = self._ranges(variant)
         elif variant.precision == "mixed":
             calibration = self._build(int8_variant(parse_method(variant.method or ""))).calibration_table
         return self.bench.build(self._request(variant.name, variant, calibration))
+
+    def _ranges(self, variant: Variant) -> Calibration | Path:
+        """Return how the variant's ranges are found: as `raysail compile` does, on launches of one image."""
+        method = parse_method(variant.method or "")
+        count = len(self.split.calibration)
+        found = Calibration(images=self._calibration_folder, count=count, method=method)
+        if self.shape == self._one_image:
+            return found
+        request = replace(
+            self._request(f"{variant.name}-ranges", variant, found), input_shape=self._one_image
+        )
+        return self.bench.build(request).calibration_table
+
+    @property
+    def _one_image(self) -> Shape:
+        """The shape that ranges and ranking are found at: of one image, where the file allows it."""
+        return (self.source.onnx.inputs[0].shape[0] or 1, *self.shape[1:])
 
     def _request(self, name: str, variant: Variant, calibration: Calibration | Path | None) -> CompileRequest:
         return CompileRequest(
@@ -198,6 +213,7 @@ def fingerprint(
         "tuning images": _hash_files(Path(image.path) for image in split.tuning),
         "scored images": _hash_files(Path(image.path) for image in split.scored),
         "search": str(options.search_count),
+        "batch": str(options.batch),
     }
 
 

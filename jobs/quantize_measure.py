@@ -23,7 +23,7 @@ from tpu_worker.devices import DeviceOptions
 from tpu_worker.values import ImageRef
 
 SURE: Final = 0.25  # FP32's detections from this confidence on stand for the truth of tuning images
-CHUNK: Final = 4  # images between two looks at the clock
+CHUNK: Final = 4  # images between two looks at the clock, or a launch, if that is more
 
 Hurry = Callable[[], None]
 
@@ -32,9 +32,9 @@ def observe(options: DeviceOptions, images: Sequence[ImageRef], check_time: Hurr
     """Run a network on images, in a process of its own; `check_time` may raise between them."""
     observed: list[Observed] = []
     with ImageSimulator(options) as simulator:
-        for start in range(0, len(images), CHUNK):
+        for chunk in _chunks(images, options.spec.batch).values():
             check_time()
-            observed += simulator.observe(images[start : start + CHUNK])
+            observed += simulator.observe(chunk)
     return observed
 
 
@@ -95,7 +95,7 @@ def simulate_scored(
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     chunks = {
-        folder / f"{start:05}.npz": images[start : start + CHUNK] for start in range(0, len(images), CHUNK)
+        folder / f"{start:05}.npz": chunk for start, chunk in _chunks(images, options.spec.batch).items()
     }
     missing = {path: chunk for path, chunk in chunks.items() if not path.is_file()}
     if missing:
@@ -105,6 +105,12 @@ def simulate_scored(
                 _write(path, [image.detections for image in simulator.observe(chunk)])
     detections = [image for path in chunks for image in _read(path)]
     return detections, time.monotonic() - started
+
+
+def _chunks(images: Sequence[ImageRef], batch: int) -> dict[int, Sequence[ImageRef]]:
+    """Part images into whole launches; returns them by the number of their first image."""
+    size = batch * -(-CHUNK // batch)
+    return {start: images[start : start + size] for start in range(0, len(images), size)}
 
 
 def _sure_boxes(detections: Sequence[Detections], class_names: tuple[str, ...]) -> GroundTruth:

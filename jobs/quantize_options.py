@@ -33,6 +33,7 @@ class QuantizeOptions:
     calibration: images without truth; some find INT8's ranges, `tuning_count` others choose the finalists, and
         the first `search_count` of the former rank the layers.
     images, ground_truth: what the finalists are scored on.
+    batch: images a launch of the compiled networks; INT8 stores four side by side, and one alone wastes the room.
     tolerance: how much AP50 a mixed network may lose against FP32.
     output: the work, which a second run resumes. report: the results, as `<report>.json` and `<report>.md`.
     minutes: of work, those of earlier runs with the same output counted in.
@@ -43,6 +44,7 @@ class QuantizeOptions:
     ground_truth: Path
     output: Path
     report: Path
+    batch: int = 1
     calibration_count: int = 100
     tuning_count: int = 16
     search_count: int = 16
@@ -55,6 +57,7 @@ class QuantizeOptions:
 
     def __post_init__(self) -> None:
         for option, value, least, most in (
+            ("--batch", self.batch, 1, 256),
             ("--calibration-count", self.calibration_count, 1, 10_000),
             ("--tuning-count", self.tuning_count, 1, TUNING_LIMIT),
             ("--search-count", self.search_count, 1, TUNING_LIMIT),

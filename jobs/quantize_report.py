@@ -30,7 +30,7 @@ def render(study: Study) -> str:
             (
                 f"Made by `{study.command}` in {study.minutes:.0f} minutes on the chip simulator, which computes bit for bit "
                 f"what BM1684 does; compiled with tpu_mlir {study.tools['tpu_mlir']}. Times are predicted by the compiler's "
-                f"schedule and corrected. INT8's are {INT8_NOTE}."
+                f"schedule for launches of {study.batch} and given for an image, corrected. INT8's are {INT8_NOTE}."
             ),
             "## The finalists",
             (
@@ -46,7 +46,7 @@ def render(study: Study) -> str:
                 "summed squared differences from FP32, over FP32's own. Agreement is AP50 with FP32's detections of confidence "
                 "0.25 and above for the truth."
             ),
-            _tuned(study.tuned),
+            _tuned(study.tuned, study.batch),
             "## The layers",
             (
                 f"The compiler's ranking: 1 - cosine of the outputs when only this layer is in INT8. The {SHOWN_LAYERS} worst "
@@ -76,7 +76,7 @@ def _finalists(study: Study) -> str:
                 f"{ap50_of(item) - ap50_of(fp32):+.4f}",
                 _figure(coco.ap),
                 _figure(item.mean_ap.voc.ap50),
-                f"{latency.corrected_ms:.3g} ± {latency.uncertainty_ms:.2g}",
+                f"{latency.corrected_ms / study.batch:.3g} ± {latency.uncertainty_ms / study.batch:.2g}",
                 f"{latency.raw_ms / fp32.latency.raw_ms:.0%}",
                 "" if item.score is None else f"{item.score:.2f}",
             ]
@@ -105,15 +105,15 @@ def _by_class_and_size(finalists: Sequence[Finalist]) -> str:
     return table(["", *names, "small", "medium", "large"], rows)
 
 
-def _tuned(tuned: Sequence[Tuned]) -> str:
+def _tuned(tuned: Sequence[Tuned], batch: int) -> str:
     strides = [head.stride for head in tuned[0].heads]
     rows = [
         [
             item.variant.name,
             *(f"{head.relative_error:.4f}" for head in item.heads),
             f"{item.agreement:.4f}",
-            f"{item.latency.raw_ms:.3f}",
-            f"{item.latency.corrected_ms:.3f}",
+            f"{item.latency.raw_ms / batch:.3f}",
+            f"{item.latency.corrected_ms / batch:.3f}",
         ]
         for item in tuned
     ]

@@ -30,6 +30,7 @@ class Tuned(Frozen):
     """A variant on the tuning images, whose truth nobody needs to know.
 
     agreement: AP50 of its detections when those of FP32 with a confidence of 0.25 and above are taken for the truth.
+    latency: of a launch.
     """
 
     variant: Variant
@@ -41,7 +42,7 @@ class Tuned(Frozen):
 
 
 class Finalist(Frozen):
-    """A variant on the scored images; everything by the chip simulator, the time by the compiler's schedule."""
+    """A variant on the scored images; everything by the chip simulator, a launch's time by the compiler's schedule."""
 
     variant: Variant
     mean_ap: MeanAp
@@ -74,6 +75,7 @@ class Study(Frozen):
     network: str
     network_sha256: str
     tools: dict[str, str]
+    batch: int
     calibration_images: int
     tuning_images: int
     scored_images: int

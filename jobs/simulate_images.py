@@ -23,7 +23,7 @@ from tpu_worker.boxes import Detections
 from tpu_worker.detector import DetectOptions, Detector
 from tpu_worker.devices import Device, DeviceOptions, open_device
 from tpu_worker.devices.protocol import Batch
-from tpu_worker.values import ImageRef
+from tpu_worker.values import ImageRef, ImageResult
 
 Outputs = list[NDArray[np.float32]]
 
@@ -60,11 +60,9 @@ class RecordingDevice:
 
 
 class ImageSimulator:
-    """A network of batch 1 at work in another process; closed when the block ends."""
+    """A network at work in another process, in launches of its batch; closed when the block ends."""
 
     def __init__(self, options: DeviceOptions) -> None:
-        if options.spec.batch != 1:
-            raise ValueError(f"images are simulated one by one, got a batch of {options.spec.batch}")
         self._options = options
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
@@ -94,14 +92,23 @@ _detector: tuple[RecordingDevice, Detector] | None = None
 def _observe(options: DeviceOptions, images: list[ImageRef]) -> list[Observed]:
     device, detector = _opened(options)
     observed = []
-    for image in images:
+    for start in range(0, len(images), device.spec.batch):
         device.answers.clear()
-        (result,) = detector.detect([image])
-        if result.detections is None:
-            raise ToolError(f"'{image.path}': {result.failure.reason if result.failure else 'no result'}")
-        heads = [head[0] for head in device.answers[0]]
-        observed.append(Observed(detections=result.detections, heads=heads))
+        results = detector.detect(images[start : start + device.spec.batch])
+        found = [_detections(result) for result in results]
+        (answer,) = device.answers
+        observed += [
+            Observed(detections=detections, heads=[head[position] for head in answer])
+            for position, detections in enumerate(found)
+        ]
     return observed
+
+
+def _detections(result: ImageResult) -> Detections:
+    if result.detections is None:
+        reason = result.failure.reason if result.failure else "no result"
+        raise ToolError(f"'{result.image.path}': {reason}")
+    return result.detections
 
 
 def _opened(options: DeviceOptions) -> tuple[RecordingDevice, Detector]:
