@@ -98,19 +98,22 @@ class CompilerTools:
             self._run(
                 "compiling for the chip again", "model_deploy", *arguments, more_environment=TAKE_GROUPS
             )
-            if left := find_misreads(self._written("*_final.mlir").read_text(encoding="utf-8")):
-                raise ToolError(f"the compiler reads the wrong images into '{left[0].layer}', even alone")
+            if left := self._misread_layers():
+                raise ToolError(f"the compiler reads the wrong images into '{left[0]}', even alone")
         for written in (f"{name}.bmodel", f"{name}.bmodel.json", "_0.dat"):
             self._expect(written, "model_deploy")
         return wrong
 
     def _mend_groups(self) -> tuple[str, ...]:
         """Mend the compiler's file of layer groups, if it has to be; returns the layers that were taken out."""
-        misreads = find_misreads(self._written("*_final.mlir").read_text(encoding="utf-8"))
-        if misreads:
+        layers = self._misread_layers()
+        if layers:
             groups = self._written("*.layer_group_cache.json")
-            groups.write_text(mend_groups(groups.read_text(encoding="utf-8"), misreads), encoding="utf-8")
-        return tuple(misread.layer for misread in misreads)
+            groups.write_text(mend_groups(groups.read_text(encoding="utf-8"), layers), encoding="utf-8")
+        return layers
+
+    def _misread_layers(self) -> tuple[str, ...]:
+        return find_misreads(self._written("*_final.mlir").read_text(encoding="utf-8"))
 
     def _written(self, pattern: str) -> Path:
         """Return the one file of that kind that a tool left."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -78,25 +77,17 @@ class _Groups(BaseModel):
         }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Misread:
-    """A layer that is fed the wrong images, and the place of its group among all groups."""
-
-    group: int
-    layer: str
-
-
-def find_misreads(compiled: str) -> tuple[Misread, ...]:
-    """Find the layers whose 8-bit inputs are read in slices that do not start with a word; takes the final MLIR."""
+def find_misreads(compiled: str) -> tuple[str, ...]:
+    """Name the layers whose 8-bit inputs are read in slices that start within a word; takes the final MLIR."""
     names = {found["location"]: found["name"] for found in _NAME.finditer(compiled)}
     return tuple(
-        Misread(group=number, layer=names.get(location, location))
-        for number, group in enumerate(_GROUP.finditer(compiled))
+        names.get(location, location)
+        for group in _GROUP.finditer(compiled)
         for location in _misreading(group["body"])
     )
 
 
-def mend_groups(written: str, misreads: Sequence[Misread]) -> str:
+def mend_groups(written: str, misread: Sequence[str]) -> str:
     """Take the layers out of their groups in the compiler's file of groups; returns the file's new text.
 
     Raises ToolError when the file is not what the compiler used to write.
@@ -108,7 +99,7 @@ def mend_groups(written: str, misreads: Sequence[Misread]) -> str:
         raise ToolError(
             f"the compiler's file of layer groups is unknown: {error.errors()[0]['msg']}"
         ) from error
-    wrong = {misread.layer for misread in misreads}
+    wrong = set(misread)
     missing = wrong - {
         layer for function in functions.values() for group in function.groups for layer in group.layers
     }

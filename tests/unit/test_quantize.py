@@ -280,6 +280,7 @@ def test_the_report_holds_every_figure_and_its_json_reads_back(tmp_path: Path) -
         network="x.onnx",
         network_sha256="0" * 64,
         tools={"tpu_mlir": "1.30.2"},
+        batch=4,
         calibration_images=10,
         tuning_images=4,
         scored_images=5,
