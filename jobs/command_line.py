@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
 from bmodel.errors import ConfigurationError, RaysailError
+
+# Typer brings a copy of click or depends on it, by version; this is the error of whichever it uses.
+_USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def main() -> None:
     """Run the command line; never returns."""
     arguments = sys.argv[1:]
     with errors_as_one_line():
-        _app(arguments)(args=arguments, prog_name="raysail")
+        _run(_app(arguments), arguments or ["--help"], prog_name="raysail")
 
 
 def run_alone(command: Callable[..., None], *, prog_name: str) -> None:
@@ -71,7 +74,19 @@ def run_alone(command: Callable[..., None], *, prog_name: str) -> None:
     single = _typer()
     single.command()(command)
     with errors_as_one_line():
-        single(prog_name=prog_name)
+        _run(single, sys.argv[1:], prog_name=prog_name)
+
+
+def _run(app: typer.Typer, arguments: Sequence[str], *, prog_name: str) -> NoReturn:
+    """Run the application on these arguments; what is wrong with them is one line too, and the exit code 2."""
+    try:
+        code = app(args=arguments, prog_name=prog_name, standalone_mode=False)
+    except _USAGE_ERROR as error:
+        said = " ".join(error.format_message().split()).rstrip(".")
+        program = error.ctx.command_path if error.ctx else prog_name
+        sys.stderr.write(f"raysail: {said[:1].lower()}{said[1:]}; see '{program} --help'\n")
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _typer(**options: Any) -> typer.Typer:
@@ -80,7 +95,7 @@ def _typer(**options: Any) -> typer.Typer:
 
 def _app(arguments: Sequence[str]) -> typer.Typer:
     """The application with the wanted command loaded, and the others known by name and summary."""
-    app = _typer(no_args_is_help=True)
+    app = _typer()
     wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
 
     @app.callback()

@@ -12,7 +12,7 @@ from cluster.cards import card_resources
 from cluster.find_cards import find_cards
 from cluster.node import NodeOptions, ensure_token, has_token, run_node, start_node, stop_node
 
-command = typer.Typer(no_args_is_help=True)
+command = typer.Typer()
 
 
 @command.command("start")
