@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEVICE ?= cpu
+PRECISION ?= fp32
 LIMIT ?=
 CARDS ?= 2
 
@@ -28,13 +29,13 @@ simulator: $(VENV)/installed  ## the chip simulator's libraries (fetched once a 
 	@$(BIN)/python -m bmodel.libraries
 
 .PHONY: toolchain
-toolchain: $(VENV)/installed  ## the vendor's compiler in an environment of its own (needs a Python 3.10)
+toolchain: $(VENV)/installed  ## the vendor's compiler, in an environment of its own
 	@$(BIN)/raysail toolchain install
 
 .PHONY: demo
-demo: $(VENV)/installed  ## the whole job on the sample set; DEVICE=simulator LIMIT=8 runs the BModel itself
+demo: $(VENV)/installed  ## the whole job on the sample set; DEVICE=simulator LIMIT=8: the BModel
 	@if [ "$(DEVICE)" = simulator ]; then $(BIN)/python -m bmodel.libraries; fi
-	@$(BIN)/python -m jobs.demo --device $(DEVICE) --cards $(CARDS) $(if $(LIMIT),--limit $(LIMIT))
+	@$(BIN)/python -m jobs.demo --device $(DEVICE) --precision $(PRECISION) --cards $(CARDS) $(if $(LIMIT),--limit $(LIMIT))
 
 .PHONY: lint
 lint: $(VENV)/installed
@@ -55,7 +56,7 @@ test: check simulator  ## everything but what needs hours, PyTorch or a card
 	@$(BIN)/pytest -q -m 'not chaos' tests/browser tests/ray
 
 .PHONY: chaos
-chaos: $(VENV)/installed  ## twenty seeded storms of kills over whole clusters (under 20 minutes)
+chaos: $(VENV)/installed  ## twenty seeded storms of kills over whole clusters
 	@$(BIN)/pytest -q tests/ray/test_chaos.py
 
 .PHONY: test-models
@@ -63,7 +64,7 @@ test-models: $(VENV)/models-installed  ## the YOLOv7 family and the import of we
 	@$(BIN)/pytest -q -m models tests
 
 .PHONY: test-wheel
-test-wheel: $(VENV)/installed  ## the built wheel in fresh environments, on each Python there is
+test-wheel: $(VENV)/installed  ## the built wheel alone, on each Python there is
 	@$(BIN)/pytest -q tests/wheel
 
 # A bare `torch` would be a CUDA build of several GB on x86-64: the version names the CPU build, and an index that
