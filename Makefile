@@ -33,7 +33,7 @@ toolchain: $(VENV)/installed  ## the vendor's compiler, in an environment of its
 	@$(BIN)/raysail toolchain install
 
 .PHONY: demo
-demo: $(VENV)/installed  ## the whole job on the sample set; DEVICE=simulator LIMIT=8: the BModel
+demo: $(VENV)/installed  ## the job on the sample set; DEVICE=simulator runs the BModel
 	@if [ "$(DEVICE)" = simulator ]; then $(BIN)/python -m bmodel.libraries; fi
 	@$(BIN)/python -m jobs.demo --device $(DEVICE) --precision $(PRECISION) --cards $(CARDS) $(if $(LIMIT),--limit $(LIMIT))
 
@@ -60,7 +60,7 @@ chaos: $(VENV)/installed  ## twenty seeded storms of kills over whole clusters
 	@$(BIN)/pytest -q tests/ray/test_chaos.py
 
 .PHONY: test-models
-test-models: $(VENV)/models-installed  ## the YOLOv7 family and the import of weights (needs PyTorch)
+test-models: $(VENV)/models-installed  ## the YOLOv7 family, the import of weights (needs PyTorch)
 	@$(BIN)/pytest -q -m models tests
 
 .PHONY: test-wheel
