@@ -33,7 +33,7 @@ toolchain: $(VENV)/installed  ## the vendor's compiler, in an environment of its
 	@$(BIN)/raysail toolchain install
 
 .PHONY: demo
-demo: $(VENV)/installed  ## the job on the sample set; DEVICE=simulator runs the BModel
+demo: $(VENV)/installed  ## the job on the sample set (DEVICE=simulator: the BModel)
 	@if [ "$(DEVICE)" = simulator ]; then $(BIN)/python -m bmodel.libraries; fi
 	@$(BIN)/python -m jobs.demo --device $(DEVICE) --precision $(PRECISION) --cards $(CARDS) $(if $(LIMIT),--limit $(LIMIT))
 
