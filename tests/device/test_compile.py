@@ -80,6 +80,23 @@ def test_compiles_int8_with_the_same_ranges_for_every_batch(tmp_path: Path, pict
     assert four.latency().prediction.raw_ms < 4 * one.latency().prediction.raw_ms
 
 
+def test_no_image_of_a_launch_is_taken_for_another(tmp_path: Path, pictures: Path) -> None:
+    """Heads this large make the compiler slice a group whose FP32 outputs hide that an input is 8-bit."""
+    outcome = run_compile(
+        TINY, "--precision", "int8", "--batch", "4", "--size", "416", "--calibration", pictures, "--method", "max",
+        "--output", tmp_path,
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    assert "the compiler reads the wrong images into head32_Transpose_f32_new_cast" in outcome.stderr
+    build = read_build(tmp_path / "tiny_int8_416_4b")
+    assert build.record.regrouped_layers == ("head32_Transpose_f32_new_cast",)
+    verification = load_spec(build.bmodel).verification
+    assert verification is not None
+    # Four images, each beside its twin: two of them alike would bring a head's cosine down to 0.9 or less.
+    assert verification.images == 4
+    assert verification.passed
+
+
 def test_compiles_mixed_precision_with_eight_bit_ends(tmp_path: Path, pictures: Path) -> None:
     layers = tmp_path / "layers.txt"
     layers.write_text("body8_conv_Conv\nbody8_Mul\n")

@@ -71,6 +71,29 @@ def test_quantised_networks_agree_with_fp32_roughly(simulator: None) -> None:
         device.close()
 
 
+@pytest.mark.parametrize(
+    ("one", "four"),
+    [
+        ("tiny_int8_1b", "tiny_int8_4b"),
+        ("sample_yolov7tiny_416_int8_1b", "sample_yolov7tiny_416_int8_4b"),
+    ],
+)
+def test_a_launch_of_four_is_four_launches_of_one(simulator: None, one: str, four: str) -> None:
+    """INT8 lies in memory four images to a word: a compiler that slices the word mixes up the images."""
+    device = Case(name="simulator", model=four).open()
+    batch = random_batch(device.spec)
+    together = device.run(batch)
+    # One network after the other: the simulator may crash on a second one beside the first.
+    device.close()
+    device = Case(name="simulator", model=one).open()
+    for position in (0, 3):
+        for alone, all_four in zip(device.run(batch[position, None]), together, strict=True):
+            np.testing.assert_array_equal(bits(alone[0]), bits(all_four[position]))
+    device.close()
+    for output in together:
+        assert len({image.tobytes() for image in output}) == 4
+
+
 def test_any_card_number_is_the_simulators_only_card(simulator: None) -> None:
     case = Case(name="simulator", model="tiny_fp32_1b")
     first = case.open()
