@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -194,22 +195,25 @@ def test_after_a_killed_command_the_next_one_clears_up(toolchain: None, tmp_path
     assert names(tmp_path) == {"tiny_fp32_1b"}
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+@pytest.mark.toolchain
+def test_a_full_disk(toolchain: None, tmp_path: Path) -> None:
     """On a file system of 8 MB, of a name space of its own."""
     mount = f"mount -t tmpfs -o size=8m none {tmp_path} && "
     probe = subprocess.run(["unshare", "-rm", "sh", "-c", mount + "true"], capture_output=True)
     if probe.returncode != 0:
         pytest.skip("this user may not mount a small file system")
-    code = (
-        "from pathlib import Path; from bmodel.free_space import lack_of_space; "
-        f"print(lack_of_space(Path({str(tmp_path)!r}), 200_000_000))"
-    )
-    command = f'{mount} {sys.executable} -c "{code}"'
+    command = shlex.join([sys.executable, "-c", PROGRAM, str(TINY), "--output", str(tmp_path)])
     outcome = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", command], capture_output=True, text=True, cwd=ROOT
+        ["unshare", "-rm", "sh", "-c", f"{mount} {{ {command}; echo ended with $?; ls -A {tmp_path}; }}"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
-    assert "the disk is too full" in outcome.stdout, outcome.stderr
-    assert "0.20 GB free, it has 0.01 GB" in outcome.stdout
+    # What is listed after the code would be what is left on the small file system.
+    assert outcome.stdout == "ended with 1\n", outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+    assert "the disk is too full" in outcome.stderr
+    assert "0.20 GB free, it has 0.01 GB" in outcome.stderr
 
 
 def test_without_a_network_the_installation_says_so_and_leaves_nothing(
