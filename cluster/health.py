@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bmodel.errors import RaysailError
+from cluster.live_metrics import HEALTH, register
 
 if TYPE_CHECKING:
     from tpu_worker.devices.sail import CardHealth
@@ -65,19 +66,9 @@ class HealthSampler:
     """
 
     def __init__(self, host: str, read: ReadCard = read_card) -> None:
-        from ray.util.metrics import Gauge
-
         self._host = host
         self._read = read
-        self._gauges = {
-            name: Gauge(f"raysail_card_{name}", description=what, tag_keys=("card",))
-            for name, what in (
-                ("chip_celsius", "Temperature of the chip"),
-                ("board_celsius", "Temperature of the board"),
-                ("memory_used_mb", "Memory in use on the card"),
-                ("utilisation_percent", "Utilisation of the tensor processor"),
-            )
-        }
+        self._gauges = {metric.name: register(metric) for metric in HEALTH}
 
     def sample(self, device_ids: Iterable[int]) -> list[Sample]:
         """One sample a card."""
@@ -85,7 +76,7 @@ class HealthSampler:
         for sample in samples:
             if sample.health is not None:
                 for name, gauge in self._gauges.items():
-                    value = float(getattr(sample.health, name))
+                    value = float(getattr(sample.health, name.removeprefix("raysail_card_")))
                     gauge.set(value, tags={"card": f"{self._host}/{sample.device_id}"})
         return samples
 

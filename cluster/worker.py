@@ -14,6 +14,7 @@ import ray
 
 from cluster.card_lock import CardLock, real_card_lock_path, virtual_card_lock_path
 from cluster.cards import CardSlot
+from cluster.live_metrics import WorkerMetrics
 from cluster.results import ShardResult, shard_result
 from tpu_worker.detector import DetectOptions, Detector
 from tpu_worker.devices import DeviceOptions, open_device, open_preprocessor
@@ -51,7 +52,6 @@ class CardWorker:
     def __init__(self, slot: CardSlot, settings: WorkerSettings) -> None:
         """Lock the card, load the network, run it once; raises DeviceError."""
         started = time.monotonic()
-        self._slot = slot
         self._settings = settings
         self._lock = CardLock(_lock_path(slot, settings.device.name))
         options = replace(settings.device, device_id=slot.device_id)
@@ -60,6 +60,8 @@ class CardWorker:
         device.run(np.zeros(device.spec.input.shape, np.float32))
         self._spec = device.spec
         self._detector = Detector(device, settings.detect, open_preprocessor(options))
+        self._card = f"{slot.host}/{slot.device_id}"
+        self._metrics = WorkerMetrics(self._card)
         self._info = WorkerInfo(
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -74,15 +76,21 @@ class CardWorker:
 
     def process(self, images: Sequence[ImageRef], attempt: int) -> ShardResult:
         """Detect on a shard's images; two calls may overlap, the card works through them in order."""
-        results = self._detector.detect(images)
-        return shard_result(
+        try:
+            results = self._detector.detect(images)
+        except Exception:
+            self._metrics.refused()
+            raise
+        result = shard_result(
             results,
             class_names=self._spec.class_names,
             batch_size=self._spec.batch,
             run_started_s=self._settings.run_started_s,
-            card=f"{self._slot.host}/{self._slot.device_id}",
+            card=self._card,
             attempt=attempt,
         )
+        self._metrics.count(result)
+        return result
 
 
 def _lock_path(slot: CardSlot, device_name: str) -> Path:
