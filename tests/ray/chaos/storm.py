@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -152,7 +153,10 @@ def damage(run: Path, kind: Damage, dice: random.Random) -> None:
     if kind == "unfinished file":
         (run / "images" / ".part-0000000000-0000000010.parquet.0badc0de.tmp").write_bytes(b"PAR1")
         return
-    part = dice.choice(sorted((run / dice.choice(("images", "detections"))).glob("part-*.parquet")))
+    # A part file that a driver died over before it wrote its commit is nobody's, and its loss nobody's loss.
+    kept = sorted((run / "commits.jsonl").read_text(encoding="utf-8").splitlines())
+    folder = dice.choice(("images", "detections"))
+    part = run / folder / json.loads(dice.choice(kept))[folder]["file"]
     content = bytearray(part.read_bytes())
     if kind == "remove":
         part.unlink()
