@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bmodel.sidecar import ModelSpec
 from jobs.mean_ap_yolo import CONFIDENCE_POINTS, RECALL_POINTS
 from jobs.metrics import Metrics
+from jobs.report.card_notes import hot_cards
 from jobs.report.charts import UNIT_TICKS, Chart, Shape, line
 from jobs.report.figures import Group, Row, differing_rows, figure_groups
 from jobs.report.format import count, fraction
@@ -119,6 +120,11 @@ def _warnings(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> tuple[st
     protocols = {figures.score_protocol for figures in metrics}
     if len(protocols) > 1:
         found.append(f"The scores take mAP by different protocols: {', '.join(sorted(protocols))}.")
+    for name, figures in zip(_distinct_names(runs), metrics, strict=True):
+        if hot := hot_cards(figures):
+            found.append(
+                f"In {name} cards were too hot, and so slowed down by their driver: {', '.join(hot)}."
+            )
     return tuple(found)
 
 

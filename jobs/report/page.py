@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bmodel.sidecar import ModelSpec
 from jobs.metrics import CardMetrics, Metrics
 from jobs.report.accuracy import AccuracySection, accuracy_section
+from jobs.report.card_notes import card_notes
 from jobs.report.charts import Chart
 from jobs.report.format import (
     count,
@@ -44,6 +45,7 @@ class Page:
     timeline: Timeline | None
     throughput: Chart | None
     cards: tuple[CardMetrics, ...]
+    card_notes: tuple[str, ...]
     health: tuple[Chart, ...]
     no_health: str
     failed: tuple[FailedImage, ...]
@@ -79,6 +81,7 @@ def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
         if timeline is None
         else draw_throughput(images, timeline.axis, metrics.throughput.images_per_s),
         cards=metrics.cards,
+        card_notes=card_notes(metrics),
         health=health_charts(run),
         no_health=no_health(metrics),
         failed=images.failed,

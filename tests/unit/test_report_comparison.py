@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.health import CardHealthMetrics
 from jobs.metrics_file import read_metrics
 from jobs.report.command import report_command
 from jobs.report.comparison import compare_runs
@@ -55,6 +56,27 @@ def test_runs_that_agree_raise_no_warning(runs: list[RunFolder]) -> None:
     assert page.warnings == ()
     assert page.differing == ()
     assert not any(cell.best for group in page.groups for row in group.rows for cell in row.cells)
+
+
+def test_a_run_on_cards_that_were_too_hot_is_no_fair_comparison(runs: list[RunFolder]) -> None:
+    cool = CardHealthMetrics(
+        card="host/0",
+        state="ok",
+        samples=9,
+        unanswered=0,
+        slowed_samples=0,
+        chip_celsius_max=60,
+        chip_celsius_mean=None,
+        board_celsius_max=None,
+        memory_used_mb_max=None,
+        utilisation_percent_mean=None,
+    )
+    hot = cool.model_copy(update={"card": "host/1", "state": "slowed", "chip_celsius_max": 90})
+    first, second = (read_metrics(run) for run in runs)
+    page = compare_runs(runs, [first, second.model_copy(update={"health": (cool, hot)})])
+    told = [warning for warning in page.warnings if "too hot" in warning]
+    assert told == ["In better/run cards were too hot, and so slowed down by their driver: host/1."]
+    assert not any("too hot" in warning for warning in compare_runs(runs, [first, second]).warnings)
 
 
 def test_classes_and_stages_are_on_one_scale(runs: list[RunFolder]) -> None:

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from bmodel.errors import ConfigurationError, RunError
-from jobs.metrics_file import read_metrics
+from jobs.health import CardHealthMetrics
+from jobs.metrics import CardMetrics, Metrics
+from jobs.metrics_file import read_metrics, write_metrics
 from jobs.report.command import report_command, write_report
 from jobs.report.page import page_of_run
 from jobs.run_folder import RunFolder, open_run
@@ -253,6 +255,78 @@ def test_health_samples_become_a_chart_a_quantity(tmp_path: Path) -> None:
     ]
     assert [shape.key for shape in page.health[0].shapes] == ["host/0", "host/1"]
     assert "Chip temperature" in Reader(page_of(run)).text
+
+
+def with_cards(run: RunFolder, **changes: object) -> Metrics:
+    """The run's figures with other cards or health, written back."""
+    figures = read_metrics(run).model_copy(update=changes)
+    write_metrics(run, figures)
+    return figures
+
+
+def card_health(card: str, celsius: list[int | None]) -> CardHealthMetrics:
+    known = [one for one in celsius if one is not None]
+    hottest = max(known, default=None)
+    return CardHealthMetrics(
+        card=card,
+        state="silent"
+        if hottest is None
+        else "faulty"
+        if hottest > 95
+        else "slowed"
+        if hottest >= 85
+        else "ok",
+        samples=len(celsius),
+        unanswered=len(celsius) - len(known),
+        slowed_samples=sum(one >= 85 for one in known),
+        chip_celsius_max=hottest,
+        chip_celsius_mean=None,
+        board_celsius_max=None,
+        memory_used_mb_max=None,
+        utilisation_percent_mean=None,
+    )
+
+
+def test_a_card_that_was_hot_silent_failing_or_quarantined_is_named_first(tmp_path: Path) -> None:
+    run = make_run(tmp_path, MadeUp(device="sail"))
+    health = (
+        card_health("host/0", [60, 84]),
+        card_health("host/1", [70, 85, 88, None]),
+        card_health("host/2", [70, 97]),
+        card_health("host/3", [None]),
+    )
+    cards = (
+        CardMetrics(card="host/0", images=12, failures=1, restarts=1),
+        CardMetrics(card="host/1", images=12),
+        CardMetrics(card="host/4", images=0, failures=5, restarts=4, quarantined=True),
+    )
+    figures = with_cards(run, health=health, cards=cards)
+    notes = page_of_run(run, figures).card_notes
+    assert [note.split(" ")[1] for note in notes] == ["host/2", "host/4", "host/1", "host/0", "host/3"]
+    hot, quarantined, slowed, failing, silent = notes
+    assert "got as hot as 97 °C: above 95 °C its driver calls a card faulty" in hot
+    assert "in 1 of 2 samples it was slowed down" in hot
+    assert "was quarantined after 5 failures" in quarantined
+    assert "was too hot in 2 of 3 samples, 88 °C at most: from 85 °C on" in slowed
+    assert "failed 1 time and was started again 1 time" in failing
+    assert "told nothing of its state, asked 1 time" in silent
+    text = Reader(page_of(run)).text
+    assert all(note in text for note in notes)
+
+
+def test_cards_in_good_health_are_not_spoken_of(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    cards = (CardMetrics(card="host/0", images=24),)
+    figures = with_cards(run, health=(card_health("host/0", [60, 84]),), cards=cards)
+    assert page_of_run(run, figures).card_notes == ()
+
+
+def test_a_fleet_full_of_trouble_is_cut_short(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    cards = tuple(CardMetrics(card=f"host/{number}", images=1, failures=2) for number in range(30))
+    notes = page_of_run(run, with_cards(run, cards=cards)).card_notes
+    assert len(notes) == 9
+    assert notes[-1].startswith("22 more such notes are in metrics.json")
 
 
 def test_damaged_health_samples_cost_the_report_nothing_else(tmp_path: Path) -> None:
