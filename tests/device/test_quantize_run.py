@@ -72,6 +72,7 @@ def test_analyses_and_resumes(tmp_path: Path) -> None:
         TINY, "--calibration", write_pictures(tmp_path / "calibration", 8), "--images", images,
         "--ground-truth", _write_truth(images, tmp_path / "truth"), "--output", tmp_path / "work",
         "--tuning-count", "2", "--search-count", "2", "--methods", "max", "--finalists", "3",
+        "--batch", "4",
     )  # fmt: skip
     (tmp_path / "work").mkdir()
     (tmp_path / "work/spent.json").write_text('{"seconds": 3601}')
@@ -82,6 +83,7 @@ def test_analyses_and_resumes(tmp_path: Path) -> None:
     outcome = _run(*arguments, "--minutes", "90")
     assert outcome.returncode == 0, outcome.stderr
     study = Study.model_validate_json((tmp_path / "work/int8.json").read_text())
+    assert study.batch == 4
     names = [item.variant.name for item in study.finalists]
     assert names[:2] == ["fp32", "int8-max"]
     assert names[2].startswith("mixed-")
