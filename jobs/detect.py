@@ -71,9 +71,18 @@ def detect(config: DetectConfig) -> int:
 
 
 def _detect_images(
-    config: DetectConfig, plan: Plan, images: ImageList, run: RunFolder, cards: JobCards, stop: StopRequest
+    config: DetectConfig,
+    plan: Plan,
+    images: ImageList,
+    run: RunFolder,
+    cards: JobCards,
+    stop: StopRequest,
+    worker: type = CardWorker,
 ) -> list[SlotState]:
-    """Do and commit what is left of the images; returns what became of each card slot."""
+    """Do and commit what is left of the images; returns what became of each card slot.
+
+    worker: the class of the actors, made of a slot and WorkerSettings; a benchmark puts its own on the cards.
+    """
     todo = _shards_left(config, plan, run, cards)
     with RunProgress(total=len(images), already=run.log.image_count) as progress:
         for sentence in run.log.voided:
@@ -82,7 +91,7 @@ def _detect_images(
             device=plan.device, detect=plan.detect, run_started_s=run.facts["started_s"]
         )
         pool = WorkerPool(
-            start_worker=lambda slot: start_actor(CardWorker, slot, settings),
+            start_worker=lambda slot: start_actor(worker, slot, settings),
             load=lambda shard: images.refs(shard.start, shard.stop),
             discover=cards.discover,
             limits=_limits(config),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,6 +85,8 @@ def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | 
             name=name,
             spec=spec,
             model_path=config.model.resolve() if config.model else None,
+            # On this host alone, its virtual cards share its cores; what other hosts have is not known here.
+            threads=cores_each(config.cards or 1) if name == "cpu" and cards_of_cluster is None else None,
             preprocess=config.preprocess,
             timed=TimedOptions(
                 service_ms=config.service_ms or 0.0,
@@ -101,6 +104,11 @@ def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | 
         ),
         ran=_ran(config.model, spec, name),
     )
+
+
+def cores_each(cards: int) -> int:
+    """The cores of this host that each of its virtual cards may use."""
+    return max(1, len(os.sched_getaffinity(0)) // cards)
 
 
 def _ran(model: Path | None, spec: ModelSpec, device: str) -> ModelMetrics:

@@ -39,17 +39,19 @@ def suppress(
     Better boxes are never affected by worse ones, so the work stops as soon as enough are kept: the result is
     that of a full run cut to length.
     """
-    kept: Indices = np.zeros(0, np.intp)
-    for start in range(0, len(xyxy), _GROUP):
-        group = np.concatenate((kept, np.arange(start, min(start + _GROUP, len(xyxy)))))
-        kept = group[_survivors(xyxy[group].astype(np.float64), class_id[group], iou)]
+    (kept,) = _survivors(xyxy[:_GROUP].astype(np.float64), class_id[:_GROUP], iou).nonzero()
+    for start in range(_GROUP, len(xyxy), _GROUP):
         if len(kept) >= max_detections:
             break
+        group = np.concatenate((kept, np.arange(start, min(start + _GROUP, len(xyxy)))))
+        kept = group[_survivors(xyxy[group].astype(np.float64), class_id[group], iou)]
     return kept[:max_detections]
 
 
 def _survivors(xyxy: NDArray[np.float64], class_id: NDArray[np.int32], iou: float) -> NDArray[np.bool_]:
     """Mask of the kept among boxes sorted best first."""
+    if not len(xyxy):
+        return np.zeros(0, np.bool_)
     better, worse = _overlapping_pairs(xyxy, class_id, iou)
     kept = np.zeros(len(xyxy), np.bool_)
     undecided = np.ones(len(xyxy), np.bool_)
@@ -74,11 +76,14 @@ def _overlapping_pairs(
     Boxes are sorted by class and left edge. IoU is at most the shared width over the greater width, so a box
     overlaps enough only with boxes whose left edge lies within the first (1 - iou) of its width.
     """
-    order = np.lexsort((xyxy[:, 0], class_id))
+    # One key for class and left edge: classes lie further apart than any box is wide, and float64 leaves float32's
+    # edges apart.
+    lefts = xyxy[:, 0]
+    least = lefts.min()
+    key = class_id * (xyxy[:, 2].max() - least + 1.0) + (lefts - least)
+    order = key.argsort(kind="stable")
+    key = key[order]
     left, top, right, bottom = np.ascontiguousarray(xyxy[order].T)
-    # One ascending key for class and left edge: classes lie further apart than any box is wide.
-    span = right.max() - left.min() + 1.0
-    key = class_id[order] * span + (left - left.min())
     reach = np.searchsorted(key, key + (1.0 - iou) * (right - left) + _SLACK_PX, side="right")
     first, second = _runs(np.arange(1, len(xyxy) + 1), reach)
     width = np.minimum(right[first], right[second]) - left[second]

@@ -26,6 +26,8 @@ class CpuDevice:
         settings.intra_op_num_threads = options.threads or 0
         settings.inter_op_num_threads = 1
         settings.log_severity_level = 3
+        # Threads that spin while they wait would take the cores from reading, letterboxing and decoding.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own.

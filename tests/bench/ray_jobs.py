@@ -1,0 +1,102 @@
+"""The real job inside a Ray session that is up already, and what its committed rows say about speed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cluster.cards import card_resources
+from cluster.connect import connected, nothing_on_stdout
+from cluster.job_cards import JobCards
+from cluster.worker import CardWorker
+from jobs.configuration import parse_config
+from jobs.detect import _detect_images
+from jobs.images import list_images
+from jobs.latency import Timings, read_timings
+from jobs.prepare import Plan, load_model, make_plan
+from jobs.run_facts import run_facts
+from jobs.run_folder import RunFolder, begin_run, open_run
+from jobs.run_store import open_store
+from jobs.stop_signals import stoppable
+from tests.bench.material import BUILD
+
+RUNS = BUILD / "runs"
+
+
+@contextmanager
+def ray_session(cards: int) -> Iterator[None]:
+    """A local cluster with so many virtual cards, as a job starts it for itself."""
+    with connected(None, local_resources=card_resources(range(cards), virtual=True)):
+        yield
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRun:
+    """wall_s: from the call to the last commit, actors' start included."""
+
+    wall_s: float
+    run: RunFolder
+    plan: Plan
+    timings: Timings
+
+    @property
+    def image_count(self) -> int:
+        return len(self.timings.finished_ms)
+
+    def steady_images_per_s(self, cards: int) -> float:
+        """Images a second in the steady span."""
+        low, high = self._steady_span_ms(cards)
+        inside = np.count_nonzero((self.timings.finished_ms >= low) & (self.timings.finished_ms < high))
+        return float(inside / (high - low) * 1e3)
+
+    def steady_span_s(self, cards: int) -> tuple[float, float]:
+        """The steady span in seconds since the epoch."""
+        low, high = self._steady_span_ms(cards)
+        began = float(self.run.facts["started_s"])
+        return began + low / 1e3, began + high / 1e3
+
+    def _steady_span_ms(self, cards: int) -> tuple[float, float]:
+        """The middle four fifths of the time in which every card was at work."""
+        begins, ends = self._cards_at_work(cards)
+        margin = (ends - begins) * 0.1
+        return begins + margin, ends - margin
+
+    def _cards_at_work(self, cards: int) -> tuple[float, float]:
+        names = np.array(
+            [name for table in self.run.log.tables("images") for name in table["card"].to_pylist()]
+        )
+        known = np.unique(names)
+        if len(known) != cards:
+            raise RuntimeError(f"{cards} cards should have worked, and {len(known)} did")
+        finished = [self.timings.finished_ms[names == name] for name in known]
+        return max(float(times.min()) for times in finished), min(float(times.max()) for times in finished)
+
+
+def run_job(*, worker: type = CardWorker, name: str = "run", **options: object) -> JobRun:
+    """Run the job's own steps in the session; options as on the command line, with underscores."""
+    folder = RUNS / name
+    shutil.rmtree(folder, ignore_errors=True)
+    given = {key.replace("_", "-"): value for key, value in options.items()}
+    config = parse_config({"output": str(folder), "label-format": "none", **given})
+    images = list_images(config.images, limit=config.limit)
+    plan = make_plan(config, load_model(config), cards_of_cluster=None)
+    run = begin_run(open_store(str(folder)), resume=False, facts=run_facts(config, plan, images))
+    cards = JobCards(most=config.cards, needs_real=False)
+    with stoppable() as stop, nothing_on_stdout():
+        started = time.perf_counter()
+        _detect_images(config, plan, images, run, cards, stop, worker)
+        wall_s = time.perf_counter() - started
+    run.log.verify_coverage(len(images))
+    return JobRun(wall_s=wall_s, run=run, plan=plan, timings=read_timings(run.log.tables("images")))
+
+
+def read_finished_ms(folder: Path) -> list[float]:
+    """When the images of a run ended, in order, ms since the run began."""
+    times = read_timings(open_run(str(folder)).log.tables("images")).finished_ms
+    return [float(time_ms) for time_ms in np.sort(times)]

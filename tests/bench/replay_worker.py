@@ -1,0 +1,48 @@
+"""The job's actor with recorded heads in the place of the network's."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+
+from cluster.cards import CardSlot
+from cluster.results import ShardResult, shard_result
+from cluster.worker import WorkerInfo, WorkerSettings
+from tests.bench.material import find_material, recorded_heads
+from tests.bench.replay import ReplayDevice
+from tpu_worker.detector import Detector
+from tpu_worker.values import ImageRef
+
+ANSWERS = 24  # 200 MB of heads: no cache holds them all
+
+
+class ReplayWorker:
+    """A card that takes the timed device's service time and answers with real heads, thousands of candidates each."""
+
+    def __init__(self, slot: CardSlot, settings: WorkerSettings) -> None:
+        recorded = recorded_heads(find_material(), ANSWERS)
+        device = ReplayDevice(recorded.spec, recorded.heads, service_ms=settings.device.timed.service_ms)
+        self._spec = recorded.spec
+        self._settings = settings
+        self._card = f"{slot.host}/{slot.device_id}"
+        self._detector = Detector(device, settings.detect)
+
+    def describe(self) -> WorkerInfo:
+        return WorkerInfo(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            lock="",
+            load_ms=0.0,
+            warmup_ms=self._settings.device.timed.service_ms,
+        )
+
+    def process(self, images: Sequence[ImageRef], attempt: int) -> ShardResult:
+        return shard_result(
+            self._detector.detect(images),
+            class_names=self._spec.class_names,
+            batch_size=self._spec.batch,
+            run_started_s=self._settings.run_started_s,
+            card=self._card,
+            attempt=attempt,
+        )
