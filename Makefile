@@ -67,6 +67,17 @@ test-models: $(VENV)/models-installed  ## the YOLOv7 family, the import of weigh
 test-wheel: $(VENV)/installed  ## the built wheel alone, on each Python there is
 	@$(BIN)/pytest -q tests/wheel
 
+# What the benchmarks' peers need lies in a folder of its own: the project is measured as its users have it.
+PEERS := build/bench/peers
+$(PEERS)/installed: tests/bench/peers.txt $(VENV)/installed
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade --target $(PEERS) -r $< 2>$(VENV)/pip.log || \
+	  { cat $(VENV)/pip.log >&2; exit 1; }
+	@touch $@
+
+.PHONY: bench
+bench: $(PEERS)/installed  ## the benchmarks; PART="host cards" measures these alone, RESUME=1 goes on (25 minutes)
+	@$(BIN)/python -m tests.bench $(PART) $(if $(RESUME),--resume)
+
 # A bare `torch` would be a CUDA build of several GB on x86-64: the version names the CPU build, and an index that
 # has none makes this fail at once instead. TORCH=torch takes whatever your index gives.
 TORCH ?= torch==2.13.0+cpu
