@@ -1,4 +1,4 @@
-"""Reads names, shapes and types of an ONNX file's inputs and outputs.
+"""Reads names, shapes and types of an ONNX file's inputs and outputs, and its operations.
 
 The file is walked as plain protobuf, weights skipped, so that a driver that only plans a run needs no inference
 library. Message and field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
@@ -7,10 +7,10 @@ library. Message and field numbers: https://github.com/onnx/onnx/blob/main/onnx/
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from bmodel.errors import ModelFileError
 from bmodel.sidecar import DType
@@ -27,6 +27,7 @@ DTYPES: Final[dict[int, DType]] = {
 }
 
 _Span: TypeAlias = tuple[int, int]
+_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,13 +48,32 @@ class OnnxFile:
     outputs: tuple[OnnxTensor, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnnxNode:
+    """An operation of the graph, and what it computes from what; weights are among the inputs."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
 def read_onnx(path: Path) -> OnnxFile:
     """Read an ONNX file's interface; raises ModelFileError naming the file."""
+    return _read(path, lambda message, graph: _read_interface(message, graph, path))
+
+
+def read_nodes(path: Path) -> tuple[OnnxNode, ...]:
+    """Read an ONNX file's operations, each behind those that it needs; raises ModelFileError naming the file."""
+    return _read(path, lambda message, graph: tuple(_read_nodes(message, graph)))
+
+
+def _read(path: Path, of_graph: Callable[[_Message, _Span], _Part]) -> _Part:
     if not path.is_file():
         raise ModelFileError(f"there is no ONNX file '{path}'")
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _read_model(_Message(data, str(path)), len(data), path)
+            message = _Message(data, str(path))
+            return of_graph(message, _graph(message, len(data)))
     except (OSError, ValueError) as error:
         raise ModelFileError(f"cannot read '{path}' as ONNX: {error}") from error
 
@@ -88,11 +108,14 @@ class _Message:
         """Yield the places of a field of messages, strings or bytes."""
         return (value for found, value in self.fields(span) if found == number and isinstance(value, tuple))
 
+    def texts(self, span: _Span, number: int) -> tuple[str, ...]:
+        """Return a repeated string field."""
+        places = self.spans(span, number)
+        return tuple(self._data[start:end].decode("utf-8", errors="replace") for start, end in places)
+
     def text(self, span: _Span, number: int) -> str:
         """Return a string field, empty when it is not there."""
-        for start, end in self.spans(span, number):
-            return self._data[start:end].decode("utf-8", errors="replace")
-        return ""
+        return next(iter(self.texts(span, number)), "")
 
     def integer(self, span: _Span, number: int) -> int | None:
         """Return a whole-number field."""
@@ -111,11 +134,21 @@ class _Message:
         raise ModelFileError(f"the file is damaged or no ONNX file: byte {position} of '{self._name}'")
 
 
-def _read_model(message: _Message, size: int, path: Path) -> OnnxFile:
+def _graph(message: _Message, size: int) -> _Span:
     graphs = list(message.spans((0, size), 7))
     if len(graphs) != 1:
         raise ValueError("it holds no graph")
-    graph = graphs[0]
+    return graphs[0]
+
+
+def _read_nodes(message: _Message, graph: _Span) -> Iterator[OnnxNode]:
+    for node in message.spans(graph, 1):
+        yield OnnxNode(
+            kind=message.text(node, 4), inputs=message.texts(node, 1), outputs=message.texts(node, 2)
+        )
+
+
+def _read_interface(message: _Message, graph: _Span, path: Path) -> OnnxFile:
     # Old exporters list the weights among the inputs.
     weights = {message.text(span, 8) for span in message.spans(graph, 5)}
     inputs = [_read_tensor(message, span) for span in message.spans(graph, 11)]

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from bmodel.build import Build
 from bmodel.compile import Calibration, CompileRequest, rank_layers
+from bmodel.layer_followers import calibrated_layers, with_followers
 from bmodel.layer_ranking import LayerRanking, RankedLayer
+from bmodel.onnx_file import read_nodes
 from bmodel.sidecar import ModelSpec, write_sidecar
 from data.columns import GroundTruth
 from data.ground_truth import read_ground_truth
@@ -68,8 +70,10 @@ class Analysis:
         self, fp32: Tuned, ranking: Sequence[RankedLayer], method: str, reference: Sequence[Observed]
     ) -> list[Tuned]:
         """Keep more and more of the worst layers in FP32; what is predicted to be no faster than FP32 is left out."""
+        nodes = read_nodes(self.source.path)
+        known = calibrated_layers(self._build(int8_variant(parse_method(method))).calibration_table)
         mixed = []
-        for variant in mixed_variants(ranking, method):
+        for variant in mixed_variants(ranking, method, lambda layers: with_followers(layers, nodes, known)):
             raw_ms = self._build(variant).latency().prediction.raw_ms
             if raw_ms < fp32.latency.raw_ms:
                 mixed.append(self._tune(variant, reference))

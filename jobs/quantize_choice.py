@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from bmodel.compiler_tools import CalibrationMethod
 from bmodel.layer_ranking import RankedLayer
@@ -16,11 +16,13 @@ def int8_variant(method: CalibrationMethod) -> Variant:
     return Variant(name=f"int8-{method}", precision="int8", method=method)
 
 
-def mixed_variants(ranking: Sequence[RankedLayer], method: str) -> Iterator[Variant]:
-    """Yield networks that keep the 1, 2, 4, 8, … worst layers in FP32."""
+def mixed_variants(
+    ranking: Sequence[RankedLayer], method: str, extend: Callable[[Sequence[str]], tuple[str, ...]]
+) -> Iterator[Variant]:
+    """Yield networks that keep the 1, 2, 4, 8, … worst layers in FP32, and what `extend` adds to them."""
     count = 1
     while count < len(ranking):
-        layers = tuple(layer.name for layer in ranking[:count])
+        layers = extend([layer.name for layer in ranking[:count]])
         yield Variant(name=f"mixed-{count}", precision="mixed", method=method, fp32_layers=layers)
         count *= 2
 

@@ -50,7 +50,8 @@ def render(study: Study) -> str:
             "## The layers",
             (
                 f"The compiler's ranking: 1 - cosine of the outputs when only this layer is in INT8. The {SHOWN_LAYERS} worst "
-                f"of {len(study.ranking)}; mixed-n keeps the first n in FP32."
+                f"of {len(study.ranking)}; mixed-n keeps the first n in FP32, and with them the layers without weights "
+                "whose inputs all come from there: activations, concatenations, the heads' reordering."
             ),
             _ranking(study),
             "",

@@ -1,0 +1,44 @@
+"""Which layers stay in FP32 beside those that a search names: what follows them and has no weights of its own.
+
+A convolution in FP32 whose activation is in INT8 is rounded to 8 bits at once, and so gains little; and every change of
+precision takes time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Final
+
+from bmodel.onnx_file import OnnxNode
+
+WEIGHTED: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+def with_followers(
+    layers: Sequence[str], nodes: Sequence[OnnxNode], known: Collection[str]
+) -> tuple[str, ...]:
+    """Add the layers without weights whose computed inputs all come from these or from added ones.
+
+    layers: as the compiler names them, after their output and kind. nodes: the network, each behind what it needs.
+    known: the compiler's names; it fuses some nodes into others, and constants are no layers.
+    """
+    computed = {output for node in nodes for output in node.outputs}
+    kept = set(layers)
+    behind: set[str] = set()
+    added = []
+    for node in nodes:
+        names = [f"{output}_{node.kind}" for output in node.outputs]
+        needs = computed.intersection(node.inputs)
+        if kept.intersection(names):
+            behind.update(node.outputs)
+        elif node.kind not in WEIGHTED and needs and needs <= behind:
+            behind.update(node.outputs)
+            added += [name for name in names if name in known]
+    return (*layers, *added)
+
+
+def calibrated_layers(table: Path) -> frozenset[str]:
+    """Read the names of all layers from a table of ranges."""
+    lines = table.read_text(encoding="utf-8").splitlines()
+    return frozenset(line.split()[0] for line in lines if line.strip() and not line.startswith("#"))
