@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
 
 from tests.bench.record import Figure, Goal
 
@@ -75,3 +78,16 @@ def ratio_figure(
         goal=goal,
         note=note,
     )
+
+
+def tenths(samples: Sequence[tuple[float, float]], commits: Sequence[float]) -> list[float]:
+    """The highest sample of each tenth of the commits, given their times in order."""
+    edges = np.quantile(np.array(commits), np.linspace(0, 1, 11))
+    times, values = np.array(samples).T
+    found = []
+    for low, high in pairwise(edges):
+        inside = values[(times >= low) & (times <= high)]
+        if not len(inside):
+            raise RuntimeError("a tenth of the run passed without a sample of memory")
+        found.append(float(inside.max()))
+    return found

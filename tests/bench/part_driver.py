@@ -6,18 +6,16 @@ label file where there are labels.
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import threading
 import time
 from pathlib import Path
 
-import numpy as np
-
 from jobs.write_labels import write_labels
 from tests.bench.findings import Findings
 from tests.bench.material import BUILD, Material
+from tests.bench.measure import tenths
 from tests.bench.ray_jobs import JobRun, ray_session, run_job
 from tests.bench.record import Figure, Goal, Table
 from tests.bench.synthetic_worker import DETECTIONS, SyntheticWorker
@@ -131,16 +129,3 @@ def _memory() -> tuple[Figure, Table]:
         rows=(tuple(highest),),
     )
     return figure, table
-
-
-def tenths(samples: list[tuple[float, float]], commits: list[float]) -> list[float]:
-    """The highest sample of each tenth of the commits, given their times in order."""
-    edges = np.quantile(np.array(commits), np.linspace(0, 1, 11))
-    times, values = np.array(samples).T
-    found = []
-    for low, high in itertools.pairwise(edges):
-        inside = values[(times >= low) & (times <= high)]
-        if not len(inside):
-            raise RuntimeError("a tenth of the run passed without a sample of memory")
-        found.append(float(inside.max()))
-    return found
