@@ -17,13 +17,20 @@ from bmodel.build import (
     latency_path,
 )
 from bmodel.build_folder import Staging, building
-from bmodel.compiler_tools import CALIBRATION_TABLE, LAYER_TABLE, CalibrationMethod, CompilerTools, Report
+from bmodel.compiler_tools import (
+    CALIBRATION_TABLE,
+    LAYER_TABLE,
+    MLIR,
+    CalibrationMethod,
+    CompilerTools,
+    Report,
+)
 from bmodel.container import read_container
 from bmodel.errors import ModelFileError, ToolError
 from bmodel.free_space import lack_of_space
 from bmodel.latency import analyse
 from bmodel.layer_names import read_layer_names
-from bmodel.layer_ranking import RankedLayer, layer_table, read_ranking
+from bmodel.layer_ranking import LayerRanking, known_names, layer_table, read_ranking
 from bmodel.model_file import CHIP
 from bmodel.schedule import Schedule, parse_schedule
 from bmodel.sidecar import Normalisation, Precision, file_sha256
@@ -108,13 +115,15 @@ def compile_network(request: CompileRequest, *, folder: Path, report: Report) ->
 
 def rank_layers(
     request: CompileRequest, *, folder: Path, images: Path, count: int, report: Report
-) -> tuple[RankedLayer, ...]:
+) -> LayerRanking:
     """Rank the network's layers by their error in INT8, the worst first; keeps the logs in `folder`/<name>."""
     toolchain = find_toolchain()
     with building(folder / request.name) as staging:
         tools = CompilerTools(toolchain=toolchain, staging=staging, report=report)
         tools.transform(request.onnx, request.input_shape, request.normalisation)
-        return read_ranking(tools.search_layers(images, count))
+        ranked = read_ranking(tools.search_layers(images, count))
+        known = known_names((staging.work / MLIR).read_text(encoding="utf-8"))
+        return LayerRanking(layers=ranked, images=count, known=known)
 
 
 def describe_calibration(calibration: Calibration | Path | None) -> str:

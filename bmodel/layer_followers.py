@@ -7,7 +7,6 @@ precision takes time.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Final
 
 from bmodel.onnx_file import OnnxNode
@@ -21,7 +20,7 @@ def with_followers(
     """Add the layers without weights whose computed inputs all come from these or from added ones.
 
     layers: as the compiler names them, after their output and kind. nodes: the network, each behind what it needs.
-    known: the compiler's names; it fuses some nodes into others, and constants are no layers.
+    known: the compiler's names; it fuses some nodes into others.
     """
     computed = {output for node in nodes for output in node.outputs}
     kept = set(layers)
@@ -36,9 +35,3 @@ def with_followers(
             behind.update(node.outputs)
             added += [name for name in names if name in known]
     return (*layers, *added)
-
-
-def calibrated_layers(table: Path) -> frozenset[str]:
-    """Read the names of all layers from a table of ranges."""
-    lines = table.read_text(encoding="utf-8").splitlines()
-    return frozenset(line.split()[0] for line in lines if line.strip() and not line.startswith("#"))

@@ -13,6 +13,8 @@ _RANKED: Final = re.compile(
     r"the layer (?P<name>\S+) is (?P<place>\d+) sensitive layer, loss is (?P<loss>\S+), type is (?:top\.)?(?P<kind>\w+)"
 )
 
+_NAMED: Final = re.compile(r'loc\("([^"]+)"\)')
+
 
 class RankedLayer(Frozen):
     """A layer and what the outputs lose when it alone is computed in INT8: 1 - cosine to FP32, averaged over heads."""
@@ -23,10 +25,14 @@ class RankedLayer(Frozen):
 
 
 class LayerRanking(Frozen):
-    """Layers by their loss, the worst first, and on how many images it was found."""
+    """Layers by their loss, the worst first, and on how many images it was found.
+
+    known: the compiler's names of everything in the network, weights as well.
+    """
 
     layers: tuple[RankedLayer, ...]
     images: int
+    known: tuple[str, ...] = ()
 
 
 def read_ranking(log: str) -> tuple[RankedLayer, ...]:
@@ -38,6 +44,11 @@ def read_ranking(log: str) -> tuple[RankedLayer, ...]:
     if not ranked:
         raise ToolError("the compiler's search ended without a ranking of layers")
     return tuple(sorted(ranked, key=lambda layer: -layer.loss))
+
+
+def known_names(network: str) -> tuple[str, ...]:
+    """Name everything in the compiler's own form of a network (MLIR), in its order."""
+    return tuple(dict.fromkeys(_NAMED.findall(network)))
 
 
 def layer_table(fp32_layers: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bmodel.build import Build
 from bmodel.compile import Calibration, CompileRequest, rank_layers
-from bmodel.layer_followers import calibrated_layers, with_followers
+from bmodel.layer_followers import with_followers
 from bmodel.layer_ranking import LayerRanking, RankedLayer
 from bmodel.onnx_file import read_nodes
 from bmodel.sidecar import ModelSpec, write_sidecar
@@ -64,16 +64,17 @@ class Analysis:
         mixed = self._tune_mixed(fp32, ranking, method, reference)
         chosen = choose_finalists(fp32, int8, mixed, limit=self.options.finalists)
         finalists = tuple(self._score(item) for item in chosen)
-        return Findings(tuned=(fp32, *int8, *mixed), ranking=ranking, finalists=finalists)
+        return Findings(tuned=(fp32, *int8, *mixed), ranking=ranking.layers, finalists=finalists)
 
     def _tune_mixed(
-        self, fp32: Tuned, ranking: Sequence[RankedLayer], method: str, reference: Sequence[Observed]
+        self, fp32: Tuned, ranking: LayerRanking, method: str, reference: Sequence[Observed]
     ) -> list[Tuned]:
         """Keep more and more of the worst layers in FP32; what is predicted to be no faster than FP32 is left out."""
         nodes = read_nodes(self.source.path)
-        known = calibrated_layers(self._build(int8_variant(parse_method(method))).calibration_table)
         mixed = []
-        for variant in mixed_variants(ranking, method, lambda layers: with_followers(layers, nodes, known)):
+        for variant in mixed_variants(
+            ranking.layers, method, lambda layers: with_followers(layers, nodes, ranking.known)
+        ):
             raw_ms = self._build(variant).latency().prediction.raw_ms
             if raw_ms < fp32.latency.raw_ms:
                 mixed.append(self._tune(variant, reference))
@@ -127,18 +128,17 @@ class Analysis:
 
         return self.bench.kept(f"scored/{variant.name}.json", Finalist, simulate)
 
-    def _rank_layers(self) -> tuple[RankedLayer, ...]:
+    def _rank_layers(self) -> LayerRanking:
         images = min(len(self.split.calibration), self.options.search_count)
 
         def search() -> LayerRanking:
             request = replace(self._request("ranking", FP32, None), input_shape=self._one_image)
             folder, pictures = self.bench.folder / "builds", self._calibration_folder
-            ranked = rank_layers(
+            return rank_layers(
                 request, folder=folder, images=pictures, count=images, report=self.bench.report
             )
-            return LayerRanking(layers=ranked, images=images)
 
-        return self.bench.kept("ranking.json", LayerRanking, search).layers
+        return self.bench.kept("ranking.json", LayerRanking, search)
 
     def _build(self, variant: Variant) -> Build:
         calibration: Calibration | Path | None = None

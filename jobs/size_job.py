@@ -10,6 +10,8 @@ from typing import Final
 from bmodel.build import Build
 from bmodel.compile import Calibration, CompileRequest, compile_network, rank_layers
 from bmodel.errors import ConfigurationError, ToolError
+from bmodel.layer_followers import with_followers
+from bmodel.onnx_file import read_nodes
 from bmodel.sidecar import ModelSpec, write_sidecar
 from jobs.build_sidecar import copy_with_sidecar, describe_build, with_verification
 from jobs.calibration_images import choose_images, write_calibration_images
@@ -93,7 +95,8 @@ class SizeJob:
         ranked = rank_layers(
             request, folder=self.options.output, images=images, count=count, report=self.report
         )
-        return tuple(layer.name for layer in ranked[: quantisation.fp32_count])
+        worst = [layer.name for layer in ranked.layers[: quantisation.fp32_count]]
+        return with_followers(worst, read_nodes(self.source.path), ranked.known)
 
     def _verified(self, spec: ModelSpec, build: Build) -> ModelSpec:
         """Compare with the twin and write the sidecar; raises ToolError when they differ too much."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bmodel.errors import ModelFileError
-from bmodel.layer_followers import calibrated_layers, with_followers
+from bmodel.layer_followers import with_followers
+from bmodel.layer_ranking import known_names
 from bmodel.onnx_file import OnnxNode, read_nodes
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -74,7 +75,6 @@ def test_reads_operations_in_order() -> None:
         read_nodes(MODELS / "missing.onnx")
 
 
-def test_reads_the_names_of_a_table_of_ranges(tmp_path: Path) -> None:
-    table = tmp_path / "calibration.table"
-    table.write_text("# op_name threshold min max\nimages 1.0 0.0 1.0\n\na_Conv 3.5 -3.5 2.0\n#asym_op\n")
-    assert calibrated_layers(table) == {"images", "a_Conv"}
+def test_names_everything_in_the_compilers_form() -> None:
+    text = '%1 = "top.Conv"(%0) loc(#loc1)\n#loc1 = loc("a_Conv")\n#loc2 = loc("w")\n#loc3 = loc("a_Conv")\n#loc = loc(unknown)'
+    assert known_names(text) == ("a_Conv", "w")
