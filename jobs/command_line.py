@@ -57,6 +57,7 @@ COMMANDS = (
     Command("submit", "jobs.submit:command", "Submit a detection job to a cluster, and end with its code."),
     Command("sweep", "jobs.sweep:command", "Run a study: models, sizes, precisions, batches."),
     Command("reproduce", "jobs.reproduce:command", "Reproduce a published result, and say whether it was."),
+    Command("plan", "jobs.plan.command:command", "Work out images a second, hours and hosts for a job."),
     Command("node", "jobs.node:command", "Start or stop this host's part of a cluster."),
     Command("doctor", "jobs.doctor:command", "Check this host, its cards and its cluster."),
 )

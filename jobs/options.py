@@ -25,7 +25,7 @@ def detect_command(run: Callable[[DetectConfig], int]) -> Callable[..., None]:
         }
         raise typer.Exit(run(parse_config(given, config_file=config_file)))
 
-    parameters = [_parameter(name, field) for name, field in DetectConfig.model_fields.items()]
+    parameters = [parameter_of(name, field) for name, field in DetectConfig.model_fields.items()]
     parameters.append(
         inspect.Parameter(
             "config",
@@ -44,7 +44,8 @@ def detect_command(run: Callable[[DetectConfig], int]) -> Callable[..., None]:
     return command
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+def parameter_of(name: str, field: FieldInfo) -> inspect.Parameter:
+    """The option of a configuration's field; its value stays text, for the configuration alone says what it may be."""
     flag = "--" + name.replace("_", "-")
     shown_default = "" if field.default in (None, False) or field.is_required() else f" [{field.default}]"
     help_text = f"{field.description}{shown_default}"

@@ -1,0 +1,170 @@
+"""Options → the plan: pace, bottleneck, hours, hosts, and what such a run leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from bmodel.errors import ConfigurationError
+from bmodel.sidecar import ModelSpec
+from jobs.plan.costs import default_costs, read_costs
+from jobs.plan.model import Station, hosts_for, pace, pace_range, seconds
+from jobs.plan.network import SIDECAR_SUFFIX, card_time_of_file, card_time_of_table
+from jobs.plan.options import PlanOptions
+from jobs.plan.paper import Paperwork, paperwork
+from jobs.plan.values import CardTime, Fleet, HostCosts, Value, Work
+from jobs.shards import default_shard_size
+
+# A row of detections/part-*.parquet takes about as much, and one of images/ ten times that.
+_DETECTION_BYTES: Final = 16
+_IMAGE_ROW_BYTES: Final = 60
+
+
+class FleetPlan(Value):
+    """Everything that is said; the JSON is this.
+
+    images_per_s: expected, and with the card's time longer and shorter by its uncertainty. cards_carried: how many
+    such cards the cores of a host can serve. hosts_needed: for the deadline; null without one, or where no number of
+    hosts is enough (deadline_limit says why).
+    """
+
+    images: int
+    costs: HostCosts
+    card: CardTime
+    fleet: Fleet
+    shard_size: int
+    images_per_s: float
+    images_per_s_low: float
+    images_per_s_high: float
+    bottleneck: str
+    cores_are_full: bool
+    cards_carried: float
+    stations: tuple[Station, ...]
+    hours: float
+    hours_low: float
+    hours_high: float
+    deadline_hours: float | None
+    hosts_needed: int | None
+    deadline_limit: str
+    paperwork: Paperwork
+
+
+def make_plan(options: PlanOptions, costs: HostCosts, card: CardTime) -> FleetPlan:
+    """Work the plan out."""
+    scaled = _for_these_images(costs, card, options)
+    fleet = Fleet(
+        hosts=options.hosts,
+        cards_per_host=options.cards_per_host,
+        cores_per_host=options.cores_per_host,
+        network_bytes_per_s=None if options.network_mb_s is None else options.network_mb_s * 1e6,
+        storage_bytes_per_s=None if options.storage_mb_s is None else options.storage_mb_s * 1e6,
+    )
+    size = options.shard_size or default_shard_size(options.images, cards=fleet.cards, batch=card.batch)
+    work = Work(images=options.images, shard_size=size)
+    found = pace(scaled, card, fleet, work)
+    low, high = pace_range(scaled, card, fleet, work)
+    needed, limit = _deadline(options, scaled, card, fleet, work)
+    return FleetPlan(
+        images=options.images,
+        costs=scaled,
+        card=card,
+        fleet=fleet,
+        shard_size=size,
+        images_per_s=found.images_per_s,
+        images_per_s_low=low,
+        images_per_s_high=high,
+        bottleneck=found.bottleneck,
+        cores_are_full=found.cores_are_full,
+        cards_carried=(fleet.cores_per_host - scaled.resident_cores) * card.image_ms / scaled.worker_ms,
+        stations=found.stations,
+        hours=seconds(scaled, found.images_per_s, fleet, work) / 3600,
+        hours_low=seconds(scaled, high, fleet, work) / 3600,
+        hours_high=seconds(scaled, low, fleet, work) / 3600,
+        deadline_hours=options.deadline_hours,
+        hosts_needed=needed,
+        deadline_limit=limit,
+        paperwork=paperwork(
+            scaled,
+            work,
+            driver_memory_bytes=options.driver_memory_gb * 1e9,
+            detections_per_image=max(0.0, scaled.result_bytes - _IMAGE_ROW_BYTES) / _DETECTION_BYTES,
+            runs=options.runs,
+        ),
+    )
+
+
+def _for_these_images(costs: HostCosts, card: CardTime, options: PlanOptions) -> HostCosts:
+    height, width = options.image_size or (1, 1)
+    scaled = costs.scaled(
+        image_megapixels=height * width / 1e6 if options.image_size else costs.image_megapixels,
+        input_megapixels=card.input_hw[0] * card.input_hw[1] / 1e6,
+    )
+    if options.image_kb is None:
+        return scaled
+    return scaled.model_copy(update={"image_bytes": options.image_kb * 1e3})
+
+
+def _deadline(
+    options: PlanOptions, costs: HostCosts, card: CardTime, fleet: Fleet, work: Work
+) -> tuple[int | None, str]:
+    if options.deadline_hours is None:
+        return None, ""
+    needed = hosts_for(costs, card, fleet, work, deadline_s=options.deadline_hours * 3600)
+    if needed is not None:
+        return needed, ""
+    crowd = fleet.model_copy(update={"hosts": 2**20})
+    return None, pace(costs, card, crowd, work).bottleneck
+
+
+def card_of(options: PlanOptions) -> tuple[CardTime, ModelSpec | None]:
+    """The network's time on a card, and its description where there is a file."""
+    if options.i_time is not None:
+        given = CardTime(
+            image_ms=options.i_time,
+            batch=options.batch,
+            network="a network",
+            input_hw=(options.size, options.size),
+            precision=options.precision,
+            source="given",
+        )
+        return given, None
+    name = options.model or ""
+    path = Path(name)
+    if path.exists() or path.suffix.lower() in {".bmodel", ".onnx"} or name.endswith(SIDECAR_SUFFIX):
+        return card_time_of_file(path)
+    table = options.predictions
+    return card_time_of_table(
+        name, size=options.size, precision=options.precision, batch=options.batch, table=table
+    ), None
+
+
+def costs_of(options: PlanOptions, spec: ModelSpec | None) -> HostCosts:
+    """The host's costs, measured now, read or shipped."""
+    defaults = default_costs()
+    if options.measure is not None:
+        from jobs.plan.measure import measure_host
+        from tpu_worker.detector import DetectOptions
+        from tpu_worker.devices.timed import standard_spec
+
+        model = Path(options.model) if spec is not None and options.model else None
+        if model is not None and model.name.endswith(SIDECAR_SUFFIX):
+            model = model.with_name(model.name.removesuffix(SIDECAR_SUFFIX))
+        costs = measure_host(
+            options.measure,
+            spec=spec or standard_spec(batch=options.batch),
+            options=DetectOptions(),
+            model=model,
+            defaults=defaults,
+        )
+    elif options.host_costs is not None:
+        costs = read_costs(options.host_costs, defaults)
+    else:
+        costs = defaults
+    if options.save_costs is not None:
+        try:
+            options.save_costs.write_text(costs.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(
+                f"--save-costs: cannot write '{options.save_costs}': {error.strerror}"
+            ) from error
+    return costs

@@ -1,0 +1,112 @@
+"""What a plan is made of: what the host's work costs, the network's time on a card, the images, and the fleet."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.latency import ITimeSource
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+CardTimeSource = ITimeSource | Literal["given"]
+
+MOST_PREPARE_THREADS: Final = 4
+
+
+class Value(BaseModel):
+    """Frozen, and strict about what it is made of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class HostCosts(Value):
+    """CPU time of one core, ms: an image's in its worker and in the driver, and a shard's; and where they are from.
+
+    decode_ms is for images of `image_megapixels`; preprocess_ms, postprocess_ms and handling_ms (threads, queues,
+    the device's host part, tables) are for a network's input of `input_megapixels`. shard_ms: Ray's calls and the
+    commit of one shard, on the driver's host; driver_shard_ms is the driver's own part. resident_cores: what Ray's
+    processes take of each host. handover_ms: how long a card stands idle between two launches.
+    """
+
+    decode_ms: NotNegative
+    preprocess_ms: NotNegative
+    postprocess_ms: NotNegative
+    handling_ms: NotNegative
+    driver_image_ms: NotNegative
+    driver_shard_ms: NotNegative
+    shard_ms: NotNegative
+    resident_cores: NotNegative
+    handover_ms: NotNegative
+    start_s: NotNegative
+    finish_image_ms: NotNegative
+    result_bytes: NotNegative
+    image_megapixels: Positive
+    input_megapixels: Positive
+    image_bytes: Positive
+    source: str
+
+    def scaled(self, *, image_megapixels: float, input_megapixels: float) -> HostCosts:
+        """The costs for other sizes: decoding goes with the image's pixels, all else with those of the input."""
+        by_image = image_megapixels / self.image_megapixels
+        by_input = input_megapixels / self.input_megapixels
+        return self.model_copy(
+            update={
+                "decode_ms": self.decode_ms * by_image,
+                "preprocess_ms": self.preprocess_ms * by_input,
+                "postprocess_ms": self.postprocess_ms * by_input,
+                "handling_ms": self.handling_ms * by_input,
+                "image_bytes": self.image_bytes * by_image,
+                "image_megapixels": image_megapixels,
+                "input_megapixels": input_megapixels,
+            }
+        )
+
+    @property
+    def worker_ms(self) -> float:
+        """CPU time an image in its worker's process."""
+        return self.decode_ms + self.preprocess_ms + self.postprocess_ms + self.handling_ms
+
+
+class CardTime(Value):
+    """The network's time on a card, ms an image, and how sure that is; a prediction is never called a measurement."""
+
+    image_ms: Positive
+    uncertainty_ms: NotNegative = 0.0
+    batch: Annotated[int, Field(ge=1)] = 1
+    network: str
+    input_hw: tuple[int, int]
+    precision: str
+    source: CardTimeSource
+
+
+class Fleet(Value):
+    """Hosts of a kind, with cards and cores each; bandwidths in bytes a second, None where they are no limit.
+
+    network_bytes_per_s: of each host. storage_bytes_per_s: of the storage that all of them read from.
+    """
+
+    hosts: Annotated[int, Field(ge=1)]
+    cards_per_host: Annotated[int, Field(ge=1)]
+    cores_per_host: Positive
+    network_bytes_per_s: Positive | None = None
+    storage_bytes_per_s: Positive | None = None
+
+    @property
+    def cards(self) -> int:
+        """Cards of all hosts."""
+        return self.hosts * self.cards_per_host
+
+    @property
+    def prepare_threads(self) -> int:
+        """Threads a card that read and letterbox, as a worker starts them."""
+        return min(MOST_PREPARE_THREADS, max(1, math.floor(self.cores_per_host)))
+
+
+class Work(Value):
+    """The images, and how they are cut into shards."""
+
+    images: Annotated[int, Field(ge=1)]
+    shard_size: Annotated[int, Field(ge=1)]
