@@ -19,9 +19,9 @@ from bmodel.errors import RunError
 from cluster.results import DETECTIONS_SCHEMA, IMAGES_SCHEMA, ShardResult
 from cluster.work import Shard
 from jobs.run_store import RunStore
-from jobs.write_parquet import parquet_bytes, table_of
+from jobs.write_parquet import parquet_bytes, row_count, table_of
 
-PART_FILE = re.compile(r"part-\d+-\d+(-[0-9a-f]+)?\.parquet")
+PART_FILE = re.compile(r"part-(?P<stem>\d+-\d+)(-[0-9a-f]+)?\.parquet")
 FOLDERS = {"images": IMAGES_SCHEMA, "detections": DETECTIONS_SCHEMA}
 
 
@@ -41,11 +41,22 @@ class PartFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Commit:
-    """One committed shard, or part of one."""
+    """One committed shard, or part of one; its range, its files' names and its rows must tell of the same images."""
 
     shard: Shard
     attempt: int
     parts: dict[str, PartFile]
+
+    def __post_init__(self) -> None:
+        # Coverage is counted by ranges alone: a record that says 18 for 10 would lose eight images without a trace.
+        for part in self.parts.values():
+            found = PART_FILE.fullmatch(part.file)
+            if found is None or found["stem"] != self.shard.shard_id:
+                raise ValueError(f"file must be named after {self.shard.shard_id}, got '{part.file}'")
+        if self.parts["images"].rows != len(self.shard):
+            raise ValueError(
+                f"images must have {len(self.shard)} rows, as many as the shard, got {self.parts['images'].rows}"
+            )
 
     def record(self) -> dict[str, object]:
         """The line of commits.jsonl."""
@@ -63,9 +74,9 @@ class Commit:
 
     @classmethod
     def from_record(cls, record: dict[str, Any], place: str) -> Commit:
-        """Read a record back; raises RunError when a field is missing or of the wrong kind."""
+        """Read a record back; raises RunError when a field is missing, of the wrong kind, or at odds with another."""
         try:
-            return cls(
+            commit = cls(
                 shard=Shard(int(record["start"]), int(record["stop"])),
                 attempt=int(record["attempt"]),
                 parts={
@@ -77,21 +88,33 @@ class Commit:
                     for folder in FOLDERS
                 },
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise RunError(f"a commit record is damaged ({error!r}) in '{place}': {record}") from None
+        if record.get("stem") != commit.shard.shard_id:
+            raise RunError(
+                f"a commit record is damaged (stem must be {commit.shard.shard_id}) in '{place}': {record}"
+            )
+        return commit
 
 
 class CommitLog:
     """The commits of one run."""
 
     def __init__(self, store: RunStore) -> None:
-        """Take the commits that stand into account, without reading their files."""
+        """Take the commits that stand into account, without reading their files.
+
+        A damaged record is no commit; `voided` gets a sentence for each.
+        """
         self._store = store
         self._commits: dict[Shard, Commit] = {}
         self.voided: list[str] = []
         for record in store.commits():
-            commit = Commit.from_record(record, store.place)
-            self._commits[commit.shard] = commit
+            try:
+                commit = Commit.from_record(record, store.place)
+            except RunError as error:
+                self.voided.append(f"{error}: its images are done again")
+            else:
+                self._commits[commit.shard] = commit
 
     @property
     def commits(self) -> list[Commit]:
@@ -124,7 +147,9 @@ class CommitLog:
         return commit
 
     def drop_damaged(self) -> None:
-        """Void every commit whose files are missing or differ from its record; `voided` gets a sentence for each.
+        """Void every commit whose record is damaged, or whose files are missing or differ from its record.
+
+        `voided` gets a sentence for each.
 
         Also removes part files that no commit names: a driver was killed between file and record.
         """
@@ -132,21 +157,23 @@ class CommitLog:
         for shard, commit in self._commits.items():
             if reason := self._damage(commit):
                 void[shard] = f"{reason}: its {len(shard)} images are done again"
-        if void:
-            for shard in void:
-                del self._commits[shard]
+        for shard in void:
+            del self._commits[shard]
+        if void or self.voided:
             self._store.retain_commits([commit.record() for commit in self.commits])
         self._remove_orphans()
-        self.voided = [void[shard] for shard in sorted(void)]
+        self.voided += [void[shard] for shard in sorted(void)]
 
     def _damage(self, commit: Commit) -> str | None:
         for folder, part in commit.parts.items():
             try:
-                found = hashlib.sha256(self._store.read(f"{folder}/{part.file}")).hexdigest()
+                data = self._store.read(f"{folder}/{part.file}")
             except FileNotFoundError:
                 return f"{folder}/{part.file} is missing"
-            if found != part.sha256:
+            if hashlib.sha256(data).hexdigest() != part.sha256:
                 return f"{folder}/{part.file} is damaged"
+            if (rows := row_count(data)) != part.rows:
+                return f"{folder}/{part.file} has {rows} rows and its record says {part.rows}"
         return None
 
     def _remove_orphans(self) -> None:

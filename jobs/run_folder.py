@@ -85,14 +85,28 @@ def begin_run(store: RunStore, *, resume: bool, facts: dict[str, Any]) -> RunFol
 
 
 def open_run(place: str) -> RunFolder:
-    """Open an existing run to read it; raises ConfigurationError when there is none."""
+    """Open an existing run to read it.
+
+    Raises ConfigurationError when there is none, RunError when it was finished and lacks some of its images now.
+    """
     if "://" not in place and not Path(place).is_dir():
         raise ConfigurationError(f"RUN: must be the folder of a run, and '{place}' is not there")
     store = open_store(place)
     facts = _facts_or_none(store)
     if facts is None:
         raise ConfigurationError(f"RUN: '{place}' holds no {RUN}, so it is not the folder of a run")
-    return RunFolder(store=store, log=CommitLog(store), facts=facts)
+    run = RunFolder(store=store, log=CommitLog(store), facts=facts)
+    if SUCCESS in store.names(""):
+        _check_still_complete(run)
+    return run
+
+
+def _check_still_complete(run: RunFolder) -> None:
+    """A record that was damaged after the run's end is void, and nobody who reads the run would miss its images."""
+    try:
+        run.log.verify_coverage(run.image_count)
+    except RunError as error:
+        raise RunError(f"{error}; `raysail detect --resume` does again what is lost") from None
 
 
 def _facts_or_none(store: RunStore) -> dict[str, Any] | None:

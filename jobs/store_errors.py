@@ -30,6 +30,6 @@ def json_or_none(text: bytes) -> dict[str, object] | None:
     """A commit's record; None where the text is damaged: then its images are done again."""
     try:
         record = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

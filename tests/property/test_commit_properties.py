@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from tests.run_rows import refs, rows_of
 IMAGES = refs(24)
 # What a dying driver may leave: nothing, half a commit line, parts without a record, half a part.
 DEATHS = ("clean", "torn line", "orphan parts", "temporary file")
-DAMAGES = ("none", "missing part", "cut part", "flipped byte", "lost line")
+DAMAGES = ("none", "missing part", "cut part", "flipped byte", "lost line", "wrong number", "lost field")
 
 
 def ranges(draw: st.DrawFn, total: int) -> list[Shard]:
@@ -75,8 +76,8 @@ def damage(store: LocalStore, how: str, which: int) -> None:
     records = store.commits()
     if not records or how == "none":
         return
-    if how == "lost line":
-        del records[which % len(records)]
+    if how in {"lost line", "wrong number", "lost field"}:
+        damage_record(records, how, which % len(records))
         store.retain_commits(records)
         return
     log = CommitLog(store)
@@ -87,6 +88,15 @@ def damage(store: LocalStore, how: str, which: int) -> None:
     elif path.exists():
         data = path.read_bytes()
         path.write_bytes(data[:-3] if how == "cut part" else bytes([data[0] ^ 1]) + data[1:])
+
+
+def damage_record(records: list[dict[str, Any]], how: str, which: int) -> None:
+    if how == "lost line":
+        del records[which]
+    elif how == "wrong number":
+        records[which]["stop"] += 1 + which
+    else:
+        del records[which]["images"]
 
 
 @settings(max_examples=40, deadline=None)

@@ -160,23 +160,75 @@ def test_reading_a_part_that_went_missing_or_bad_is_a_clear_error(store: LocalSt
         list(log.tables("images"))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        *({"start": None}, {"stop": "x"}, {"images": 3}, {"images": {"file": "a"}}, {"start": 7, "stop": 7}),
-        *(
-            {"images": {"file": file, "rows": 4, "sha256": "0" * 64}}
-            for file in ("../run.json", "/etc/passwd", "part-1-2.parquet/../../x", "", "x.parquet")
-        ),
-    ],
-    ids=str,
-)
-def test_a_record_of_the_wrong_shape_is_a_clear_error(
+PART = "part-0000000000-0000000004.parquet"
+# What a changed byte or an author's hand makes of the first record: still a JSON object, and no truth any more.
+DAMAGED = [
+    {"start": None},
+    {"stop": "x"},
+    {"images": 3},
+    {"images": {"file": "a"}},
+    {"start": 4, "stop": 4},
+    {"stop": 8},
+    {"stop": 3},
+    {"start": 1},
+    {"stop": float("inf")},
+    {"stem": "0000000000-0000000008"},
+    {"stem": "0000000000-0000000008", "stop": 8},
+    {"images": {"file": PART, "rows": 8, "sha256": "0" * 64}},
+    {"images": {"file": "part-0000000004-0000000008.parquet", "rows": 4, "sha256": "0" * 64}},
+    {"detections": {"file": "part-0000000000-00000000045.parquet", "rows": 4, "sha256": "0" * 64}},
+    *(
+        {"images": {"file": file, "rows": 4, "sha256": "0" * 64}}
+        for file in ("../run.json", "/etc/passwd", "part-1-2.parquet/../../x", "", "x.parquet")
+    ),
+]
+
+
+@pytest.mark.parametrize("change", DAMAGED, ids=str)
+def test_a_damaged_record_voids_its_commit_and_no_other(
     change: dict[str, Any], store: LocalStore, log: CommitLog
 ) -> None:
-    record = {**records(store)[0], **change}
+    first, *others = records(store)
     with pytest.raises(RunError, match="a commit record is damaged"):
-        Commit.from_record(record, store.place)
+        Commit.from_record({**first, **change}, store.place)
+    store.retain_commits([{**first, **change}, *others])
+    again = CommitLog(store)
+    assert [commit.shard for commit in again.commits] == SHARDS[1:]
+    again.drop_damaged()
+    [told] = again.voided
+    assert told.startswith("a commit record is damaged (")
+    assert told.endswith("its images are done again")
+    assert records(store) == others, "the damaged record is gone"
+    assert sorted(path.name for path in (store.folder / "images").iterdir()) == [
+        record["images"]["file"] for record in others
+    ]
+    commit_all(again, IMAGES, SHARDS[:1])
+    for one in (again, CommitLog(store)):
+        one.verify_coverage(10)
+        indexes = [index for table in one.tables("images") for index in table.column("index").to_pylist()]
+        assert indexes == list(range(10))
+
+
+@pytest.mark.parametrize("line", [b'{"stem":"x"}', b"{}", b"[" * 100_000], ids=lambda line: str(line[:9]))
+def test_a_foreign_record_stops_no_resumption(line: bytes, store: LocalStore, log: CommitLog) -> None:
+    with (store.folder / "commits.jsonl").open("ab") as commits:
+        commits.write(line + b"\n")
+    again = CommitLog(store)
+    again.drop_damaged()
+    again.verify_coverage(10)
+    assert CommitLog(store).voided == []
+
+
+def test_a_wrong_number_of_detections_voids_the_commit(store: LocalStore, log: CommitLog) -> None:
+    first, *others = records(store)
+    first["detections"]["rows"] += 1
+    store.retain_commits([first, *others])
+    again = CommitLog(store)
+    again.drop_damaged()
+    assert again.voided == [
+        f"detections/{PART} has 6 rows and its record says 7: its 4 images are done again"
+    ]
+    assert [commit.shard for commit in again.commits] == SHARDS[1:]
 
 
 def test_a_record_survives_its_way_through_json(store: LocalStore, log: CommitLog) -> None:

@@ -123,6 +123,22 @@ def test_open_run_needs_a_run(tmp_path: Path) -> None:
         open_run(str(tmp_path))
 
 
+@pytest.mark.parametrize("damage", [{"stop": 5}, {"stem": "x"}, None], ids=str)
+def test_a_finished_run_whose_record_was_damaged_is_not_read_as_if_whole(
+    damage: dict[str, Any] | None, store: LocalStore
+) -> None:
+    run = begin_run(store, resume=False, facts=facts(IMAGES))
+    commit_all(run.log, IMAGES, [Shard(0, 4), Shard(4, 6)])
+    finish_run(run)
+    assert open_run(store.place).log.image_count == 6
+    first, last = store.commits()
+    store.retain_commits([first] if damage is None else [first, {**last, **damage}])
+    with pytest.raises(RunError, match=r"6 images must be committed, got 4 .* --resume` does again"):
+        open_run(store.place)
+    again = begin_run(store, resume=True, facts=facts(IMAGES))
+    assert committed_ids(again) == [image.image_id for image in IMAGES[:4]]
+
+
 def test_another_fingerprint_is_refused_with_every_difference(store: LocalStore) -> None:
     begin_run(store, resume=False, facts=facts(IMAGES, model="aaa", images="6 images"))
     with pytest.raises(RunError) as caught:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from tests.ray.chaos.doomed import STAGES
 
 Blow = Literal["worker", "host"]
-Damage = Literal["truncate", "flip a byte", "remove", "half a line", "unfinished file"]
+Damage = Literal[
+    "truncate", "flip a byte", "remove", "wrong number", "half a line", "unfinished file", "lost field"
+]
 FAULTS = ("hang", "fail", "segfault", "slow ms=4000", "die")
-DAMAGES: tuple[Damage, ...] = ("truncate", "flip a byte", "remove", "half a line", "unfinished file")
+DAMAGES: tuple[Damage, ...] = get_args(Damage)
+HARMLESS = {"half a line", "unfinished file"}
 SHARD_SIZE = 10
 IMAGE_COUNT = 600
 
@@ -46,7 +49,7 @@ class Storm:
     @property
     def damages_to_commits(self) -> int:
         """Damages after which a committed shard has to be done again."""
-        return sum(life.damage in {"truncate", "flip a byte", "remove"} for life in self.lives)
+        return sum(life.damage is not None and life.damage not in HARMLESS for life in self.lives)
 
 
 def make_storm(seed: int) -> Storm:

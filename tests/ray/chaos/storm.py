@@ -155,6 +155,9 @@ def damage(run: Path, kind: Damage, dice: random.Random) -> None:
         return
     # A part file that a driver died over before it wrote its commit is nobody's, and its loss nobody's loss.
     kept = sorted((run / "commits.jsonl").read_text(encoding="utf-8").splitlines())
+    if kind in {"wrong number", "lost field"}:
+        _damage_record(run, kept, kind, dice)
+        return
     folder = dice.choice(("images", "detections"))
     part = run / folder / json.loads(dice.choice(kept))[folder]["file"]
     content = bytearray(part.read_bytes())
@@ -165,3 +168,15 @@ def damage(run: Path, kind: Damage, dice: random.Random) -> None:
     else:
         content[dice.randrange(len(content))] ^= 0x40
         part.write_bytes(content)
+
+
+def _damage_record(run: Path, lines: list[str], kind: Damage, dice: random.Random) -> None:
+    """Make a record say something else and stay whole JSON: nothing but its own contradictions tells."""
+    number = dice.randrange(len(lines))
+    record = json.loads(lines[number])
+    if kind == "lost field":
+        del record[dice.choice(("start", "attempt", "images", "detections"))]
+    else:
+        record[dice.choice(("start", "stop"))] += dice.choice((SHARD_SIZE // 2, SHARD_SIZE))
+    lines[number] = json.dumps(record, separators=(",", ":"))
+    (run / "commits.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
