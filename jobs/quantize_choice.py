@@ -35,23 +35,44 @@ def best(tuned: Sequence[Tuned]) -> Tuned:
 def choose_finalists(
     fp32: Tuned, int8: Sequence[Tuned], mixed: Sequence[Tuned], *, limit: int
 ) -> tuple[Tuned, ...]:
-    """Choose what is scored: FP32, the best INT8 and the compiler's default one, and the best mixed networks.
+    """Choose what is scored: FP32, the best INT8, mixed networks, and INT8 by the compiler's default from five on.
 
-    A mixed network that is not predicted to be faster than FP32 is no alternative to it. They come in the order in
-    which they are to be scored, so that what falls to a short budget matters least.
+    They come in the order in which they are to be scored, so that what falls to a short budget matters least.
     """
     chosen = [fp32, best(int8)]
-    faster = [item for item in mixed if item.latency.raw_ms < fp32.latency.raw_ms]
-    left = list(faster)
     default = int8[0]
-    room = limit - len(chosen) - (default not in chosen)
-    while left and room > 0:
-        chosen.append(best(left))
-        left.remove(chosen[-1])
-        room -= 1
-    if default not in chosen:
-        chosen.append(default)
-    return tuple(chosen)
+    extra = limit > len(chosen) + 2 and default not in chosen
+    front = worthwhile([item for item in mixed if item.latency.raw_ms < fp32.latency.raw_ms])
+    chosen += spread(front, limit - len(chosen) - extra)
+    return (*chosen, default) if extra else tuple(chosen)
+
+
+def worthwhile(mixed: Sequence[Tuned]) -> list[Tuned]:
+    """Return the networks that none is both faster and nearer to FP32 than, the fastest first.
+
+    Nearer is told by the heads' errors: every value of every image counts there, and few boxes in an agreement.
+    """
+    front: list[Tuned] = []
+    for item in sorted(mixed, key=lambda item: (item.latency.raw_ms, error_of(item))):
+        if not front or error_of(item) < error_of(front[-1]):
+            front.append(item)
+    return front
+
+
+def spread(front: Sequence[Tuned], count: int) -> list[Tuned]:
+    """Choose some of a row evenly: one is the last, the most accurate; else both ends, then between."""
+    if len(front) <= count:
+        places = list(range(len(front)))
+    else:
+        places = [number * (len(front) - 1) // max(count - 1, 1) for number in range(count)]
+    if len(places) == 1:
+        return [front[-1]]
+    return [front[place] for place in (*places[:1], *places[-1:], *places[1:-1])]
+
+
+def error_of(tuned: Tuned) -> float:
+    """Mean of the heads' relative errors."""
+    return sum(head.relative_error for head in tuned.heads) / len(tuned.heads)
 
 
 def judge(finalists: Sequence[Finalist], *, tolerance: float) -> Verdict:
