@@ -1,10 +1,13 @@
-"""What makes two runs the same run: the options that change results, the image list, the model's bytes."""
+"""What makes two runs the same run: the options that change results, the image list, the model's bytes and sidecar."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from bmodel.errors import RunError
+from bmodel.sidecar import ModelSpec
 from jobs.configuration import DetectConfig
 
 # Options that decide what is in the committed rows. The others may change between a run and its resumption;
@@ -26,7 +29,7 @@ def fingerprint(
     *,
     device: str,
     model_sha256: str,
-    class_names: tuple[str, ...],
+    spec: ModelSpec,
     images_sha256: str,
     image_count: int,
 ) -> dict[str, Any]:
@@ -36,9 +39,24 @@ def fingerprint(
         **options,
         "device": device,
         "model": model_sha256,
-        "class-names": list(class_names),
+        **_decoder(spec),
+        "class-names": list(spec.class_names),
         "images": f"{image_count} images, list {images_sha256[:16]}",
     }
+
+
+def _decoder(spec: ModelSpec) -> dict[str, str]:
+    """What the sidecar or --anchors says of the way from pixels to boxes: the model's bytes do not hold it."""
+    content = spec.model_dump(mode="json")
+    return {
+        "layout": spec.layout,
+        "heads": f"{len(spec.heads)} heads, {_short_hash(content['heads'])}",
+        "normalisation": _short_hash(content["normalisation"]),
+    }
+
+
+def _short_hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any], place: str) -> None:
