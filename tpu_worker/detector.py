@@ -21,6 +21,7 @@ from tpu_worker.decode_yolo import YoloDecoder
 from tpu_worker.devices.bmcv import CardPreprocessor
 from tpu_worker.devices.protocol import Device
 from tpu_worker.image_header import ImageError, read_header
+from tpu_worker.keep_memory import keep_freed_memory
 from tpu_worker.launch import Prepared
 from tpu_worker.letterbox import InputWriter, Letterbox
 from tpu_worker.nms import best_first, suppress
@@ -76,6 +77,7 @@ class Detector:
         """Prepare images by `card` where it is given and takes them, by OpenCV else."""
         # The pipeline's threads are the parallelism; OpenCV's own would only get in their way.
         cv2.setNumThreads(1)
+        keep_freed_memory()
         self._device = device
         self._pipeline = Pipeline(
             _Stages(device, options, card),

@@ -16,12 +16,16 @@ Indices = NDArray[np.intp]
 # Candidates looked at together: few enough that the pairs of even a heap of equal boxes fit in memory and that an
 # image with many boxes stops early, enough that the cost of a step is not numpy's overhead.
 _GROUP: Final = 512
+# Up to this many boxes, all pairs at once cost less than finding those that matter.
+_FEW: Final = 96
 # Widens the search, never the decision, beyond what rounding of the sort key could hide.
 _SLACK_PX: Final = 1e-6
 
 
 def best_first(confidence: NDArray[np.float32], limit: int) -> Indices:
     """Indices of the `limit` best candidates, best first; equal confidences in the order of their index."""
+    if len(confidence) <= _FEW:
+        return (-confidence).argsort(kind="stable")[:limit]
     # Bits of non-negative floats sort like the floats. With the index in the low half, keys are unique and the
     # fastest sort will do, which is not stable by itself.
     bits = np.invert(confidence.view(np.uint32)).astype(np.uint64)
@@ -52,7 +56,8 @@ def _survivors(xyxy: NDArray[np.float64], class_id: NDArray[np.int32], iou: floa
     """Mask of the kept among boxes sorted best first."""
     if not len(xyxy):
         return np.zeros(0, np.bool_)
-    better, worse = _overlapping_pairs(xyxy, class_id, iou)
+    find_pairs = _pairs_of_all if len(xyxy) <= _FEW else _overlapping_pairs
+    better, worse = find_pairs(xyxy, class_id, iou)
     kept = np.zeros(len(xyxy), np.bool_)
     undecided = np.ones(len(xyxy), np.bool_)
     while len(better):
@@ -66,6 +71,22 @@ def _survivors(xyxy: NDArray[np.float64], class_id: NDArray[np.int32], iou: floa
         open_pairs = undecided[better] & undecided[worse]
         better, worse = better[open_pairs], worse[open_pairs]
     return kept | undecided
+
+
+def _pairs_of_all(
+    xyxy: NDArray[np.float64], class_id: NDArray[np.int32], iou: float
+) -> tuple[Indices, Indices]:
+    """Pairs (better, worse) of one class with IoU > iou, every box held against every other."""
+    left, top, right, bottom = xyxy.T
+    width = np.minimum.outer(right, right) - np.maximum.outer(left, left)
+    height = np.minimum.outer(bottom, bottom) - np.maximum.outer(top, top)
+    shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
+    area = (right - left) * (bottom - top)
+    with np.errstate(invalid="ignore"):  # 0 / 0 of two boxes without area: not > iou
+        overlapping = shared / (np.add.outer(area, area) - shared) > iou
+    better, worse = (overlapping & np.equal.outer(class_id, class_id)).nonzero()
+    in_order = better < worse
+    return better[in_order], worse[in_order]
 
 
 def _overlapping_pairs(

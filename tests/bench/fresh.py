@@ -1,4 +1,7 @@
-"""Outputs as a device leaves them: written a moment ago by another thread, so in a cache but not in this core's."""
+"""Outputs as a device leaves them: written a moment ago by another thread, so in a cache but not in this core's.
+
+The decoding thread is a busy one: it does not sleep while it waits for the next outputs.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class FreshOutputs:
         self._answers = answers
         self._arrays = [np.empty_like(array) for array in answers[0]]
         self._wanted: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._written: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._written = -1
         self._thread = threading.Thread(target=self._write_all, daemon=True)
         self._cores = os.sched_getaffinity(0)
 
@@ -40,9 +43,11 @@ class FreshOutputs:
     def cpu_s(self, use: Callable[[Heads, int], object]) -> float:
         """CPU time of this thread over `use(outputs, number)` of every answer in turn; the writing is not counted."""
         total = 0.0
+        self._written = -1
         for number in range(len(self._answers)):
             self._wanted.put(number)
-            self._written.get()
+            while self._written != number:
+                pass
             started = time.thread_time()
             use(self._arrays, number)
             total += time.thread_time() - started
@@ -53,4 +58,4 @@ class FreshOutputs:
         while (number := self._wanted.get()) is not None:
             for array, answer in zip(self._arrays, self._answers[number], strict=True):
                 np.copyto(array, answer)
-            self._written.put(True)
+            self._written = number

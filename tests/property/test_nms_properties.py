@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.reference_detection import overlap, suppressed
-from tpu_worker.nms import suppress
+from tpu_worker.nms import _overlapping_pairs, _pairs_of_all, suppress
 
 ANY_TIME = settings(deadline=None)  # other work on the machine may take its turn
 
@@ -38,6 +38,20 @@ def test_equals_the_plain_reference(
     xyxy, class_id = arrays(boxes)
     kept = suppress(xyxy, class_id, iou=iou, max_detections=max_detections)
     assert kept.tolist() == suppressed(xyxy, class_id, iou=iou, max_detections=max_detections)
+
+
+@given(labelled.filter(bool), limits)
+@settings(max_examples=400, deadline=None)
+def test_both_ways_to_find_pairs_find_the_same(
+    boxes: list[tuple[tuple[float, float, float, float], int]], iou: float
+) -> None:
+    xyxy, class_id = arrays(boxes)
+    wide = xyxy.astype(np.float64)
+    by_edge, of_all = (
+        {tuple(pair) for pair in np.transpose(find(wide, class_id, iou)).tolist()}
+        for find in (_overlapping_pairs, _pairs_of_all)
+    )
+    assert by_edge == of_all
 
 
 @given(labelled, limits)
