@@ -13,6 +13,7 @@ COSTS = HostCosts(
     driver_shard_ms=5.0,
     shard_ms=10.0,
     resident_cores=0.1,
+    crowding=0.0,
     handover_ms=0.2,
     start_s=5.0,
     finish_image_ms=0.0,

@@ -8,7 +8,7 @@ from typing import Final
 from bmodel.errors import ConfigurationError
 from bmodel.sidecar import ModelSpec
 from jobs.plan.costs import default_costs, read_costs
-from jobs.plan.model import Station, hosts_for, pace, pace_range, seconds
+from jobs.plan.model import Station, cards_carried, hosts_for, pace, pace_range, seconds
 from jobs.plan.network import SIDECAR_SUFFIX, card_time_of_file, card_time_of_table
 from jobs.plan.options import PlanOptions
 from jobs.plan.paper import Paperwork, paperwork
@@ -61,6 +61,14 @@ def make_plan(options: PlanOptions, costs: HostCosts, card: CardTime) -> FleetPl
     )
     size = options.shard_size or default_shard_size(options.images, cards=fleet.cards, batch=card.batch)
     work = Work(images=options.images, shard_size=size)
+    paper = paperwork(
+        scaled,
+        work,
+        driver_memory_bytes=options.driver_memory_gb * 1e9,
+        detections_per_image=max(0.0, scaled.result_bytes - _IMAGE_ROW_BYTES) / _DETECTION_BYTES,
+        runs=options.runs,
+    )
+    work = work.model_copy(update={"runs": paper.runs})
     found = pace(scaled, card, fleet, work)
     low, high = pace_range(scaled, card, fleet, work)
     needed, limit = _deadline(options, scaled, card, fleet, work)
@@ -75,7 +83,7 @@ def make_plan(options: PlanOptions, costs: HostCosts, card: CardTime) -> FleetPl
         images_per_s_high=high,
         bottleneck=found.bottleneck,
         cores_are_full=found.cores_are_full,
-        cards_carried=(fleet.cores_per_host - scaled.resident_cores) * card.image_ms / scaled.worker_ms,
+        cards_carried=cards_carried(scaled, card, fleet),
         stations=found.stations,
         hours=seconds(scaled, found.images_per_s, fleet, work) / 3600,
         hours_low=seconds(scaled, high, fleet, work) / 3600,
@@ -83,13 +91,7 @@ def make_plan(options: PlanOptions, costs: HostCosts, card: CardTime) -> FleetPl
         deadline_hours=options.deadline_hours,
         hosts_needed=needed,
         deadline_limit=limit,
-        paperwork=paperwork(
-            scaled,
-            work,
-            driver_memory_bytes=options.driver_memory_gb * 1e9,
-            detections_per_image=max(0.0, scaled.result_bytes - _IMAGE_ROW_BYTES) / _DETECTION_BYTES,
-            runs=options.runs,
-        ),
+        paperwork=paper,
     )
 
 

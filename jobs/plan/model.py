@@ -99,7 +99,8 @@ def _fixed_stations(costs: HostCosts, fleet: Fleet, work: Work) -> list[tuple[st
                 f"{moved / 1e3:.4g} kB an image in and out of {fleet.hosts} hosts",
             )
         )
-    cpu_ms = costs.worker_ms + (costs.driver_image_ms + costs.shard_ms / work.shard_size) / fleet.hosts
+    workers_ms = costs.crowded_ms(fleet.cards_per_host / fleet.cores_per_host)
+    cpu_ms = workers_ms + (costs.driver_image_ms + costs.shard_ms / work.shard_size) / fleet.hosts
     cores = max(fleet.cores_per_host - costs.resident_cores, 0.05)
     prepare_ms = costs.decode_ms + costs.preprocess_ms
     driver_ms = costs.driver_image_ms + costs.driver_shard_ms / work.shard_size
@@ -146,6 +147,17 @@ def erlang_c(servers: int, load: float) -> float:
     return blocked / (1 - load / servers * (1 - blocked))
 
 
+def cards_carried(costs: HostCosts, card: CardTime, fleet: Fleet) -> float:
+    """How many such cards the cores of one host can serve, themselves all in use."""
+    cores = fleet.cores_per_host - costs.resident_cores
+    low, high = 0.0, cores * card.image_ms / costs.worker_ms
+    for _ in range(_ROUNDS):  # more cards need more CPU time each: their need and the cores meet once
+        middle = (low + high) / 2
+        need = middle / card.image_ms * costs.crowded_ms(middle / fleet.cores_per_host)
+        low, high = (middle, high) if need <= cores else (low, middle)
+    return low
+
+
 def pace_range(costs: HostCosts, card: CardTime, fleet: Fleet, work: Work) -> tuple[float, float]:
     """The pace with the card slower and faster by the uncertainty of its time, images a second."""
     slow, fast = (
@@ -156,14 +168,14 @@ def pace_range(costs: HostCosts, card: CardTime, fleet: Fleet, work: Work) -> tu
 
 
 def seconds(costs: HostCosts, images_per_s: float, fleet: Fleet, work: Work) -> float:
-    """Wall time of a run: workers start, shards pass in rounds of one a card, figures are written.
+    """Wall time of a run: workers start, shards pass in rounds of one a card, the last run's figures are written.
 
     The last round takes as long as the others, however few shards are left for it.
     """
     shard_size = min(work.shard_size, work.images)
     rounds = math.ceil(math.ceil(work.images / shard_size) / fleet.cards)
     passing_s = rounds * shard_size * fleet.cards / images_per_s
-    return costs.start_s + passing_s + work.images * costs.finish_image_ms / 1000
+    return costs.start_s + passing_s + work.images / work.runs * costs.finish_image_ms / 1000
 
 
 def hosts_for(costs: HostCosts, card: CardTime, fleet: Fleet, work: Work, *, deadline_s: float) -> int | None:

@@ -28,7 +28,8 @@ class HostCosts(Value):
     decode_ms is for images of `image_megapixels`; preprocess_ms, postprocess_ms and handling_ms (threads, queues,
     the device's host part, tables) are for a network's input of `input_megapixels`. shard_ms: Ray's calls and the
     commit of one shard, on the driver's host; driver_shard_ms is the driver's own part. resident_cores: what Ray's
-    processes take of each host. handover_ms: how long a card stands idle between two launches.
+    processes take of each host. crowding: by what share an image costs more for each doubling of the workers a core above
+    one on two cores, since they take the caches from one another. handover_ms: how long a card stands idle between two launches.
     """
 
     decode_ms: NotNegative
@@ -39,6 +40,7 @@ class HostCosts(Value):
     driver_shard_ms: NotNegative
     shard_ms: NotNegative
     resident_cores: NotNegative
+    crowding: NotNegative
     handover_ms: NotNegative
     start_s: NotNegative
     finish_image_ms: NotNegative
@@ -64,9 +66,13 @@ class HostCosts(Value):
             }
         )
 
+    def crowded_ms(self, workers_per_core: float) -> float:
+        """CPU time an image in its worker's process, beside that many others."""
+        return self.worker_ms * (1 + self.crowding * math.log2(max(1.0, 2 * workers_per_core)))
+
     @property
     def worker_ms(self) -> float:
-        """CPU time an image in its worker's process."""
+        """CPU time an image in its worker's process, one to itself on two cores."""
         return self.decode_ms + self.preprocess_ms + self.postprocess_ms + self.handling_ms
 
 
@@ -106,7 +112,8 @@ class Fleet(Value):
 
 
 class Work(Value):
-    """The images, and how they are cut into shards."""
+    """The images, how they are cut into shards, and into how many runs: one's figures are written beside the next."""
 
     images: Annotated[int, Field(ge=1)]
     shard_size: Annotated[int, Field(ge=1)]
+    runs: Annotated[int, Field(ge=1)] = 1

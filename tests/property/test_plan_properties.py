@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.plan.model import hosts_for, pace, seconds
+from jobs.plan.model import cards_carried, hosts_for, pace, seconds
 from jobs.plan.values import Fleet, Work
 from tests.plan_values import CARD, COSTS, WORK
 
@@ -50,3 +50,12 @@ def test_the_fewest_hosts_are_the_fewest(of: Fleet, hours: float) -> None:
         return
     assert takes_s(needed) <= deadline_s
     assert needed == 1 or takes_s(needed - 1) > deadline_s
+
+
+@given(st.integers(1, 64), st.floats(1, 500), st.floats(0, 0.5))
+def test_as_many_cards_as_the_cores_carry_fill_them(cores: int, image_ms: float, crowding: float) -> None:
+    costs = COSTS.model_copy(update={"crowding": crowding})
+    card = CARD.model_copy(update={"image_ms": image_ms})
+    carried = cards_carried(costs, card, Fleet(hosts=1, cards_per_host=1, cores_per_host=cores))
+    need = carried / image_ms * costs.crowded_ms(carried / cores)
+    assert abs(need - (cores - costs.resident_cores)) < 1e-6 * cores

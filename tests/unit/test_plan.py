@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ from bmodel.errors import ConfigurationError, RunError
 from bmodel.sidecar import read_sidecar, sidecar_path
 from jobs.plan.costs import default_costs, read_costs
 from jobs.plan.make_plan import FleetPlan, card_of, costs_of, make_plan
+from jobs.plan.model import FULL
 from jobs.plan.options import parse_options
 from jobs.plan.page import page
+from jobs.plan.validate import table
 from tests.job_runs import ROOT
 from tests.report_runs import MadeUp, make_run
 
@@ -214,3 +217,26 @@ def test_everything_that_the_page_says_is_in_the_json() -> None:
     assert plan == planned(images="1e6", i_time=40, cards_per_host=16, cores_per_host=2)
     assert page(plan) == told.stdout
     assert plan.cores_are_full == ("they are full" in told.stdout)
+
+
+def examples() -> list[tuple[list[str], str]]:
+    """Each command of docs/scale.md, and what stands there as its output."""
+    text = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n\$ raysail plan (.*?[^\\])\n(.*?)```", text, re.DOTALL)
+    return [(command.replace("\\\n", " ").split(), output) for command, output in blocks]
+
+
+def test_what_the_documentation_shows_is_what_the_command_prints() -> None:
+    assert len(examples()) == 3
+    for arguments, output in examples():
+        run = [sys.executable, "-m", "jobs.command_line", "plan", *arguments]
+        done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.stdout == output, done.stdout + done.stderr
+
+
+def test_the_documented_validation_is_the_raw_figures(tmp_path: Path) -> None:
+    rows = json.loads((ROOT / "docs" / "results" / "plan.json").read_text(encoding="utf-8"))["rows"]
+    assert table(rows) in (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    carried = [row for row in rows if row["cores_used"] < FULL]
+    assert {row["cards"] for row in carried} == {1, 2, 4, 8, 16}
+    assert all(0.9 <= row["plan_over_measured"] <= 1.1 for row in carried)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.plan.model import Pace, erlang_c, hosts_for, pace, pace_range, seconds
+from jobs.plan.model import Pace, cards_carried, erlang_c, hosts_for, pace, pace_range, seconds
 from jobs.plan.values import Fleet, Work
 from tests.plan_values import CARD, COSTS, WORK
 
@@ -87,6 +87,13 @@ def test_a_run_is_as_long_as_its_start_and_its_rounds_of_shards() -> None:
     assert seconds(COSTS, 20.0, two, Work(images=10, shard_size=10)) == pytest.approx(5 + 1)
 
 
+def test_only_the_last_runs_figures_are_waited_for() -> None:
+    costs = COSTS.model_copy(update={"finish_image_ms": 100.0})
+    one, five = (Work(images=50, shard_size=10, runs=runs) for runs in (1, 5))
+    taken = [seconds(costs, 10.0, fleet(), work) for work in (one, five)]
+    assert taken == pytest.approx([5 + 5 + 5, 5 + 5 + 1])
+
+
 def test_the_cards_uncertainty_becomes_the_paces() -> None:
     low, high = pace_range(COSTS, CARD, fleet(), WORK)
     assert low == pytest.approx(1000 / 55.2, rel=0.01)
@@ -111,6 +118,17 @@ def test_erlangs_formula_at_its_ends() -> None:
     assert erlang_c(2, 5.0) == 1
     shares = [erlang_c(4, load / 10) for load in range(41)]
     assert all(first <= second for first, second in itertools.pairwise(shares))
+
+
+def test_workers_that_share_a_core_cost_each_other_time() -> None:
+    costs = COSTS.model_copy(update={"crowding": 0.1})
+    # Up to one worker on two cores nothing; then a tenth for each doubling.
+    factors = [costs.crowded_ms(share) / costs.worker_ms for share in (0.1, 0.5, 1, 2, 8)]
+    assert factors == pytest.approx([1, 1, 1.1, 1.2, 1.4])
+    found = pace(costs, CARD, fleet(cards_per_host=64, cores_per_host=2), WORK)
+    assert found.images_per_s == pytest.approx(1900 / (6 * 1.6 + 0.02 + 10 / 256), rel=0.02)
+    assert cards_carried(COSTS, CARD, fleet(cores_per_host=2)) == pytest.approx(1.9 * 50 / 6)
+    assert cards_carried(costs, CARD, fleet(cores_per_host=2)) < 1.9 * 50 / 6
 
 
 def test_costs_go_with_the_pixels_they_come_from() -> None:
