@@ -8,6 +8,7 @@ has three classes, so figures about heads are not comparable.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,14 @@ class Recorded:
     spec: ModelSpec
     heads: list[Heads]
     letterboxes: list[Letterbox]
+
+    def only(self, chosen: Sequence[int]) -> Recorded:
+        """Some of the images."""
+        return Recorded(
+            spec=self.spec,
+            heads=[self.heads[number] for number in chosen],
+            letterboxes=[self.letterboxes[number] for number in chosen],
+        )
 
 
 def recorded_heads(material: Material, count: int = IMAGE_COUNT) -> Recorded:

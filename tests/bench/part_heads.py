@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.bench.busiest import PUBLISHED_CANDIDATES, busiest, candidates
 from tests.bench.findings import Findings
 from tests.bench.fresh import FreshOutputs
 from tests.bench.material import Heads, Material, Recorded, recorded_heads
@@ -27,7 +28,6 @@ GOALS = {0.25: 20.0, 0.001: 8.0}
 # Measured elsewhere: the sample's postprocess over decoding one photograph, ms, on one x86 core. At conf 0.001 the
 # photographs had 4,000 candidates, which decide over the time.
 PUBLISHED = {0.5: 7.4 / 1.9, 0.001: 24.2 / 1.9}
-PUBLISHED_CANDIDATES = 4000
 TOLERANCE = 1.3
 
 Use = Callable[[Heads, int], object]
@@ -115,7 +115,7 @@ def _peer_is_honest(material: Material, recorded: Recorded, confidence: float) -
     """The sample's steps timed inside its own flow, image after image, as the original's were."""
     chosen, note = list(range(len(recorded.heads))), "all images"
     if confidence == 0.001:
-        counts = _candidates(recorded)
+        counts = candidates(recorded)
         chosen = busiest(counts, PUBLISHED_CANDIDATES)
         note = f"the {len(chosen)} busiest images, with {np.mean(counts[chosen]):.0f} candidates each"
     rounds = [_flow_ms(material, recorded, confidence, chosen) for _ in range(6)][1:]
@@ -151,18 +151,6 @@ def _flow_ms(
         decode_s += decoded - started
         post_s += time.thread_time() - ready
     return decode_s * 1e3 / len(chosen), post_s * 1e3 / len(chosen)
-
-
-def _candidates(recorded: Recorded) -> NDArray[np.intp]:
-    decoder = YoloDecoder(recorded.spec, confidence=0.001, multi_label=True)
-    return np.array([len(decoder.decode(heads, 0).confidence) for heads in recorded.heads], np.intp)
-
-
-def busiest(counts: NDArray[np.intp], wanted: float) -> list[int]:
-    """The images with the most candidates, as many as have nearest to `wanted` on average."""
-    order = np.argsort(-counts, kind="stable")
-    means = np.cumsum(counts[order]) / np.arange(1, len(order) + 1)
-    return [int(number) for number in order[: int(np.argmin(np.abs(means - wanted))) + 1]]
 
 
 def _suppression(recorded: Recorded) -> Table:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from cluster.cards import CardSlot
 from cluster.results import ShardResult, shard_result
 from cluster.worker import WorkerInfo, WorkerSettings
-from tests.bench.material import find_material, recorded_heads
+from tests.bench.busiest import PUBLISHED_CANDIDATES, busiest, candidates
+from tests.bench.material import Recorded, find_material, recorded_heads
 from tests.bench.replay import ReplayDevice
 from tpu_worker.detector import Detector
 from tpu_worker.values import ImageRef
@@ -21,12 +22,17 @@ class ReplayWorker:
     """A card that takes the timed device's service time and answers with real heads, thousands of candidates each."""
 
     def __init__(self, slot: CardSlot, settings: WorkerSettings) -> None:
-        recorded = recorded_heads(find_material(), ANSWERS)
+        recorded = self.recorded()
         device = ReplayDevice(recorded.spec, recorded.heads, service_ms=settings.device.timed.service_ms)
         self._spec = recorded.spec
         self._settings = settings
         self._card = f"{slot.host}/{slot.device_id}"
         self._detector = Detector(device, settings.detect)
+
+    @staticmethod
+    def recorded() -> Recorded:
+        """What the device answers."""
+        return recorded_heads(find_material(), ANSWERS)
 
     def describe(self) -> WorkerInfo:
         return WorkerInfo(
@@ -46,3 +52,12 @@ class ReplayWorker:
             card=self._card,
             attempt=attempt,
         )
+
+
+class BusyReplayWorker(ReplayWorker):
+    """The same with the answers to the busiest photographs."""
+
+    @staticmethod
+    def recorded() -> Recorded:
+        everything = recorded_heads(find_material())
+        return everything.only(busiest(candidates(everything), PUBLISHED_CANDIDATES))

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bench.busiest import busiest
 from tests.bench.machine import this_machine, versions
 from tests.bench.measure import ratio_figure, side_by_side, tenths
 from tests.bench.page import page_of
-from tests.bench.part_heads import busiest, is_same
+from tests.bench.part_heads import is_same
 from tests.bench.record import Bench, Figure, Goal, Part, Table, read_bench, write_bench
 from tests.bench.serial_peer import greedy
 from tpu_worker.boxes import Detections
