@@ -35,3 +35,17 @@ def with_followers(
             behind.update(node.outputs)
             added += [name for name in names if name in known]
     return (*layers, *added)
+
+
+def last_layers(nodes: Sequence[OnnxNode], outputs: Collection[str]) -> tuple[str, ...]:
+    """Name the layers with weights that nothing with weights follows: what the network puts out is theirs."""
+    wanted = set(outputs)
+    found = []
+    for node in reversed(nodes):
+        if wanted.isdisjoint(node.outputs):
+            continue
+        if node.kind in WEIGHTED:
+            found += [f"{output}_{node.kind}" for output in node.outputs]
+        else:
+            wanted.update(node.inputs)
+    return tuple(reversed(found))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bmodel.build import Build
 from bmodel.compile import Calibration, CompileRequest, rank_layers
-from bmodel.layer_followers import with_followers
+from bmodel.layer_followers import last_layers, with_followers
 from bmodel.layer_ranking import LayerRanking, RankedLayer
 from bmodel.onnx_file import read_nodes
 from bmodel.sidecar import ModelSpec, write_sidecar
@@ -72,8 +72,9 @@ class Analysis:
         """Keep more and more of the worst layers in FP32; what is predicted to be no faster than FP32 is left out."""
         nodes = read_nodes(self.source.path)
         mixed = []
+        heads = last_layers(nodes, {tensor.name for tensor in self.source.onnx.outputs})
         for variant in mixed_variants(
-            ranking.layers, method, lambda layers: with_followers(layers, nodes, ranking.known)
+            ranking.layers, heads, method, lambda layers: with_followers(layers, nodes, ranking.known)
         ):
             raw_ms = self._build(variant).latency().prediction.raw_ms
             if raw_ms < fp32.latency.raw_ms:

@@ -17,9 +17,17 @@ def int8_variant(method: CalibrationMethod) -> Variant:
 
 
 def mixed_variants(
-    ranking: Sequence[RankedLayer], method: str, extend: Callable[[Sequence[str]], tuple[str, ...]]
+    ranking: Sequence[RankedLayer],
+    heads: Sequence[str],
+    method: str,
+    extend: Callable[[Sequence[str]], tuple[str, ...]],
 ) -> Iterator[Variant]:
-    """Yield networks that keep the 1, 2, 4, 8, … worst layers in FP32, and what `extend` adds to them."""
+    """Yield networks that keep the heads, or the 1, 2, 4, 8, … worst layers in FP32, and what `extend` adds to them.
+
+    A ranking by cosine thinks little of the heads, and yet boxes and confidences are no finer than they are rounded.
+    """
+    if heads:
+        yield Variant(name="mixed-heads", precision="mixed", method=method, fp32_layers=extend(heads))
     count = 1
     while count < len(ranking):
         layers = extend([layer.name for layer in ranking[:count]])

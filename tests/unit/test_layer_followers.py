@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bmodel.errors import ModelFileError
-from bmodel.layer_followers import with_followers
+from bmodel.layer_followers import last_layers, with_followers
 from bmodel.layer_ranking import known_names
 from bmodel.onnx_file import OnnxNode, read_nodes
 
@@ -59,6 +59,14 @@ def test_heads_are_followed_to_the_networks_outputs() -> None:
     # A shape that is computed from the head itself is no other input.
     tiny = with_followers(["head8_conv_Conv"], read_nodes(MODELS / "tiny.onnx"), {"head8_Transpose"})
     assert tiny == ("head8_conv_Conv", "head8_Transpose")
+
+
+def test_the_heads_are_the_last_layers_with_weights() -> None:
+    assert last_layers(NODES, {"apart"}) == ("c_Conv",)
+    assert last_layers(NODES, {"both"}) == ("a_Conv", "b_Conv")
+    nodes = read_nodes(MODELS / "sample_yolov7tiny_416.onnx")
+    outputs = {f"head_stride{stride}" for stride in (8, 16, 32)}
+    assert last_layers(nodes, outputs) == tuple(f"head_stride{stride}.conv_Conv" for stride in (8, 16, 32))
 
 
 def test_reads_operations_in_order() -> None:

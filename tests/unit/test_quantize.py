@@ -40,7 +40,7 @@ def _layers(count: int) -> tuple[RankedLayer, ...]:
 
 
 def _mixed(count: int) -> Variant:
-    return next(v for v in mixed_variants(_layers(99), "kl", tuple) if len(v.fp32_layers) == count)
+    return next(v for v in mixed_variants(_layers(99), (), "kl", tuple) if len(v.fp32_layers) == count)
 
 
 def _tuned(variant: Variant, agrees: float, raw_ms: float, *, error: float = 0.1) -> Tuned:
@@ -137,11 +137,12 @@ def test_refuses_counts_out_of_range(tmp_path: Path, name: str, value: int) -> N
 
 
 def test_mixed_networks_keep_the_worst_layers_and_double() -> None:
-    variants = list(mixed_variants(_layers(11), "max", tuple))
+    heads, *variants = mixed_variants(_layers(11), ["h8", "h16"], "max", tuple)
+    assert (heads.name, heads.fp32_layers) == ("mixed-heads", ("h8", "h16"))
     assert [len(variant.fp32_layers) for variant in variants] == [1, 2, 4, 8]
     assert variants[2].fp32_layers == ("l0", "l1", "l2", "l3")
     assert {variant.method for variant in variants} == {"max"}
-    assert list(mixed_variants((), "max", tuple)) == []
+    assert list(mixed_variants((), (), "max", tuple)) == []
 
 
 def test_finalists_are_fp32_the_best_int8_and_mixed_ones_from_fast_to_accurate() -> None:
