@@ -21,6 +21,7 @@ from cluster.results import ShardResult, shard_result
 from cluster.work import Shard
 from jobs.commit import CommitLog
 from jobs.images import list_images
+from jobs.path_kind import why_neither_file_nor_folder
 from jobs.plan.values import HostCosts
 from jobs.run_store import open_store
 from tpu_worker.detector import DetectOptions, Detector
@@ -80,6 +81,8 @@ def measure_host(
 
 
 def _refs(images: str) -> list[ImageRef]:
+    if reason := why_neither_file_nor_folder(Path(images)):
+        raise ConfigurationError(f"--measure: must be images on this machine, and '{images}' {reason}")
     listed = list_images(images, limit=IMAGES)
     local = [ref for ref in listed.refs(0, len(listed)) if Path(ref.path).is_file()]
     if not local:

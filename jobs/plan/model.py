@@ -96,7 +96,7 @@ def _fixed_stations(costs: HostCosts, fleet: Fleet, work: Work) -> list[tuple[st
             (
                 "network",
                 fleet.hosts * fleet.network_bytes_per_s / moved,
-                f"{moved / 1e3:.4g} kB an image in and out of {fleet.hosts} hosts",
+                f"{moved / 1e3:.4g} kB an image in and out of its host",
             )
         )
     workers_ms = costs.crowded_ms(fleet.cards_per_host / fleet.cores_per_host)

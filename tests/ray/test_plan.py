@@ -49,7 +49,7 @@ def test_the_measured_costs_are_those_of_a_host_at_work(costs: HostCosts, street
     assert costs.image_megapixels == pytest.approx(416 * 416 / 1e6)
     sizes = [path.stat().st_size for path in street.rglob("*.jpg")]
     assert costs.image_bytes == pytest.approx(sum(sizes) / len(sizes))
-    # A commit costs less than what was measured for it in advance of everything else, and more than nothing.
+    # The driver must not cost as much as the work that it hands out.
     assert 0 < costs.driver_image_ms < costs.worker_ms
     assert f"on {len(sizes)} images of '{street}'" in costs.source
 

@@ -128,7 +128,10 @@ def test_a_wrong_option_is_one_line(given: dict[str, str], words: str) -> None:
             {"i_time": "9", "host_costs": str(ROOT / "pyproject.toml")},
             r"--host-costs: must be a table of host costs",
         ),
-        ({"i_time": "9", "measure": "gone"}, r"--images: must be a folder, a list or a URL, and 'gone'"),
+        (
+            {"i_time": "9", "measure": "gone"},
+            r"--measure: must be images on this machine, and 'gone' is not there",
+        ),
         ({"i_time": "9", "save_costs": "/nowhere/x.json"}, r"--save-costs: cannot write '/nowhere/x\.json'"),
     ],
 )
