@@ -29,6 +29,7 @@ IMAGES_SCHEMA = pa.schema(
         pa.field("batch", pa.int32()),
         pa.field("card", pa.string()),
         pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("prepared_on", pa.string()),
     ]
 )
 
@@ -97,6 +98,8 @@ def shard_result(
         "batch": [position // batch_size for position in range(len(results))],
         "card": [card] * len(results),
         "attempt": [attempt] * len(results),
+        # What could not be read was prepared nowhere.
+        "prepared_on": [result.prepared_on if result.size_hw else None for result in results],
     }
     return ShardResult(
         images=pa.table(columns, schema=IMAGES_SCHEMA), detections=_detections_table(results, class_names)

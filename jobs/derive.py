@@ -43,6 +43,7 @@ def derive(
         time=TimeSpent(detect_s=detect_s, write_s=time.monotonic() - began),
         accounts=card_accounts(slots),
         health=summarise_health(run.store),
+        prepared_by_card=plan.device.preprocess == "bmcv",
     )
     write_metrics(run, metrics)
     if config.save_images:

@@ -16,7 +16,7 @@ from jobs.commit import CommitLog
 from jobs.health import CardHealthMetrics
 from jobs.latency import read_timings, summarise_latency, summarise_throughput
 from jobs.mean_ap import Evaluator, MeanAp, evaluate
-from jobs.metrics import CardMetrics, ImageCounts, Metrics, ModelMetrics, TimeSpent
+from jobs.metrics import CardMetrics, ImageCounts, Metrics, ModelMetrics, PreparedMetrics, TimeSpent
 from jobs.read_run import scored_detections
 from jobs.score import ScoreProtocol, score_of
 
@@ -44,11 +44,12 @@ def measure(
     time: TimeSpent,
     accounts: Mapping[str, CardMetrics],
     health: tuple[CardHealthMetrics, ...] | None = None,
+    prepared_by_card: bool = False,
 ) -> Metrics:
     """Compute every number of a run from its committed rows.
 
     ground_truth: a COCO JSON or a folder of labels; mAP is null without one, and on the timed device, whose
-    detections are made up.
+    detections are made up. prepared_by_card: whether the card was to prepare the images, as far as it takes them.
     """
     timings = read_timings(log.tables("images"))
     latency = summarise_latency(timings, device=device, spec=spec)
@@ -62,6 +63,7 @@ def measure(
         map=mean_ap,
         latency=latency,
         throughput=summarise_throughput(timings),
+        prepared=_count_prepared(log.tables("images")) if prepared_by_card else None,
         score=score_of(mean_ap, latency.i_time_ms, score_protocol),
         score_protocol=score_protocol,
         cards=_card_metrics(log.tables("images"), accounts),
@@ -100,6 +102,13 @@ def _count_images(tables: Iterable[pa.Table]) -> ImageCounts:
         failures.update(stage for stage in table.column("stage").to_pylist() if stage is not None)
     failed = sum(failures.values())
     return ImageCounts(total=total, ok=total - failed, failed=failed, failures=dict(sorted(failures.items())))
+
+
+def _count_prepared(tables: Iterable[pa.Table]) -> PreparedMetrics:
+    places: Counter[str | None] = Counter()
+    for table in tables:
+        places.update(table.column("prepared_on").to_pylist())
+    return PreparedMetrics(card=places["card"], host=places["host"])
 
 
 def _card_metrics(tables: Iterable[pa.Table], accounts: Mapping[str, CardMetrics]) -> tuple[CardMetrics, ...]:

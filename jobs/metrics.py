@@ -31,6 +31,13 @@ class ImageCounts(_Block):
     failures: dict[str, int]
 
 
+class PreparedMetrics(_Block):
+    """Images by where they were decoded and letterboxed; those on the host are what the card does not take."""
+
+    card: int
+    host: int
+
+
 class CardMetrics(_Block):
     """One card's part: images it committed, and how often it failed or was started again."""
 
@@ -69,6 +76,9 @@ class Metrics(_Block):
     map: MeanAp | None = Field(description="null without ground truth, and on the timed device")
     latency: LatencyMetrics
     throughput: ThroughputMetrics
+    prepared: PreparedMetrics | None = Field(
+        default=None, description="where images were prepared; null unless the card was to do it (bmcv)"
+    )
     score: float | None = Field(description="mAP * 100 + (1000 - i_time) * 0.1; null without mAP or i_time")
     score_protocol: ScoreProtocol
     cards: tuple[CardMetrics, ...]

@@ -50,6 +50,8 @@ def _figures(metrics: Metrics) -> Table:
     if metrics.latency.stages:
         means = ", ".join(f"{stage} {times.mean_ms:.1f}" for stage, times in metrics.latency.stages.items())
         table.add_row("Mean ms an image", means)
+    if metrics.prepared is not None:
+        table.add_row("Prepared", f"{metrics.prepared.card} on the card, {metrics.prepared.host} on the host")
     table.add_row("Throughput", _number(metrics.throughput.images_per_s, "{:.1f} images/s"))
     table.add_row(
         "i_time", _number(metrics.latency.i_time_ms, "{:.1f} ms") + f" ({metrics.latency.i_time_source})"

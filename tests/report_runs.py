@@ -38,7 +38,8 @@ class MadeUp:
     missing_every: every n-th object is not found. false_every: every n-th image has a false detection.
     failed: images that cannot be decoded. lost: images that no card could carry through. pause_s: between the first
     half and the second, as when a run is resumed. compiled: a BModel whose schedule the
-    run speaks of. prefix: of the images' names, to try what a page does with them.
+    run speaks of. on_card: images that the card prepared, in a run where it was to prepare all that it takes.
+    prefix: of the images' names, to try what a page does with them.
     """
 
     images: int = 24
@@ -54,6 +55,7 @@ class MadeUp:
     predicted_ms: float | None = None
     compiled: Path | None = None
     pause_s: float = 0.0
+    on_card: tuple[int, ...] = ()
     prefix: str = "street/"
     conf: float = 0.001
     seed: int = 0
@@ -167,6 +169,7 @@ def _result(
         times=times,
         started_s=started,
         finished_s=started + 0.04,
+        prepared_on="card" if number in like.on_card else "host",
     )
 
 
@@ -252,5 +255,6 @@ def _write_metrics(run: RunFolder, spec: ModelSpec, like: MadeUp, truth: Path | 
         score_protocol="voc",
         time=TimeSpent(detect_s=4.2, write_s=0.3),
         accounts=accounts,
+        prepared_by_card=bool(like.on_card),
     )
     run.store.write("metrics.json", metrics.model_dump_json().encode())

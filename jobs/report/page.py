@@ -22,7 +22,16 @@ from jobs.report.pictures import Picture, pictures
 from jobs.report.rows import FailedImage, ImageColumns, read_image_columns
 from jobs.report.run import gallery_of_run, judged_run, run_name
 from jobs.report.schedule import SchedulePicture, schedule_picture
-from jobs.report.summary import KeyFigure, Settings, host_note, key_figures, no_health, settings, standfirst
+from jobs.report.summary import (
+    KeyFigure,
+    Settings,
+    host_note,
+    key_figures,
+    no_health,
+    prepared_note,
+    settings,
+    standfirst,
+)
 from jobs.report.timeline import Timeline, draw_throughput, draw_timeline
 from jobs.report.truth import Judged
 from jobs.run_folder import RunFolder
@@ -41,6 +50,7 @@ class Page:
     no_accuracy: str
     latency: LatencySection | None
     cpu_note: str
+    prepared_note: str
     schedule: SchedulePicture | None
     timeline: Timeline | None
     throughput: Chart | None
@@ -75,6 +85,7 @@ def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
         no_accuracy=no_truth,
         latency=latency_section(metrics.latency, images.went_through()),
         cpu_note=host_note(metrics),
+        prepared_note=prepared_note(metrics),
         schedule=schedule_picture(run, spec, metrics.latency),
         timeline=timeline,
         throughput=None

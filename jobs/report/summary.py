@@ -104,6 +104,14 @@ def host_note(metrics: Metrics) -> str:
     return f"Inference is the {metrics.device} device's time on this host and says nothing of a card's."
 
 
+def prepared_note(metrics: Metrics) -> str:
+    """Where images were decoded and letterboxed; empty where that was always the host."""
+    if metrics.prepared is None:
+        return ""
+    card, host = metrics.prepared.card, metrics.prepared.host
+    return f"{plural(card, 'image')} prepared on the card (BMCV), {count(host)} on the host: those that the card does not take."
+
+
 def no_health(metrics: Metrics) -> str:
     """Why a run has no samples of its cards' health."""
     if metrics.device in {"sail", "libbmrt"}:

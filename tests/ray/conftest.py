@@ -13,8 +13,10 @@ import pytest
 from bmodel.errors import LibraryError
 from bmodel.libraries import find_simulator_libraries
 from cluster.cards import card_resources
+from cluster.find_cards import find_cards
 from cluster.node import NodeOptions, start_node, stop_node
-from tests.job_runs import write_pictures
+from tests.job_runs import ROOT, write_pictures
+from tpu_worker.devices.choose_device import has_sail
 
 CARDS = 3
 
@@ -71,6 +73,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedCluster]
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def sail_stand_in() -> dict[str, str]:
+    """What a job's environment needs for SAIL's stand-in to be its host's one card; skips where a real SAIL is."""
+    if has_sail() or find_cards().device_ids:
+        pytest.skip("this host has SAIL or a card of its own: tests/card asks it")
+    try:
+        libraries = find_simulator_libraries()
+    except LibraryError as error:
+        pytest.skip(str(error))
+    return {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/fakes")]),
+        "RAYSAIL_LIBRARIES": str(libraries.runtime.parent),
+        "RAY_ADDRESS": "",
+    }
 
 
 @pytest.fixture(scope="session")

@@ -12,37 +12,25 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from bmodel.errors import LibraryError
-from bmodel.libraries import find_simulator_libraries
 from cluster.cards import registered_slots
 from cluster.connect import connected
-from cluster.find_cards import find_cards
 from cluster.health import HealthSampler, Sample, sample_card
 from cluster.health_hosts import HealthHosts
 from jobs.health import summarise_health
 from jobs.run_folder import open_run
-from tests.job_runs import ROOT, TINY_BMODEL, assert_each_once, finished, metrics, options_of
+from tests.job_runs import TINY_BMODEL, assert_each_once, finished, metrics, options_of
 from tests.ray.conftest import SharedCluster
-from tpu_worker.devices.choose_device import has_sail
 from tpu_worker.devices.sail import CardHealth
 
 
 @pytest.mark.simulator
-def test_a_run_on_sail_samples_the_cards_health(pictures: Path, tmp_path: Path) -> None:
-    if has_sail() or find_cards().device_ids:
-        pytest.skip("this host has SAIL or a card of its own: tests/card asks it")
-    try:
-        libraries = find_simulator_libraries()
-    except LibraryError as error:
-        pytest.skip(str(error))
+def test_a_run_on_sail_samples_the_cards_health(
+    sail_stand_in: dict[str, str], pictures: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     finished(
         *options_of({"images": pictures, "model": TINY_BMODEL, "device": "sail", "output": run}),
-        environment={
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/fakes")]),
-            "RAYSAIL_LIBRARIES": str(libraries.runtime.parent),
-            "RAY_ADDRESS": "",
-        },
+        environment=sail_stand_in,
     )
     assert_each_once(run, 40)
     found = metrics(run)

@@ -174,6 +174,15 @@ def test_percentiles_that_the_images_cannot_carry_are_absent_and_said_to_be(plai
     assert labels == {"p50", "p90"}
 
 
+def test_the_page_counts_what_the_card_prepared_only_where_it_was_to(
+    plain: RunFolder, tmp_path: Path
+) -> None:
+    mixed = make_run(tmp_path, MadeUp(on_card=(0, 1, 2)))
+    told = "3 images prepared on the card (BMCV), 21 on the host"
+    assert told in Reader(page_of(mixed)).text
+    assert "prepared on the card" not in page_of(plain)
+
+
 def test_without_truth_the_page_says_so_and_shows_plain_boxes(tmp_path: Path) -> None:
     run = make_run(tmp_path, MadeUp(truth=False))
     page = page_of_run(run, read_metrics(run))

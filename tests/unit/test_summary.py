@@ -55,6 +55,16 @@ def test_a_run_with_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert f"{of_class.ap50:.4f}" in row
 
 
+def test_where_the_card_was_to_prepare_images_both_ways_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, metrics = run_and_metrics(tmp_path / "card", MadeUp(failed=(3,), on_card=(0, 1, 2, 3, 9)))
+    assert "Prepared          4 on the card, 19 on the host" in printed(run, metrics, capsys)
+    run, metrics = run_and_metrics(tmp_path / "host", MadeUp())
+    assert metrics.prepared is None
+    assert not any(line.startswith("Prepared") for line in printed(run, metrics, capsys))
+
+
 def test_a_run_without_truth_says_that_it_knows_no_map(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

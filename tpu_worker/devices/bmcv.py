@@ -7,9 +7,9 @@ truncates where ours rounds: boxes are mapped back with the numbers that were re
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -28,14 +28,7 @@ from tpu_worker.letterbox import Letterbox
 MINIMUM_SIDE: Final = 16
 MAXIMUM_SIDE: Final = 4096
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PreprocessCounts:
-    """How many images the card prepared, how many it refused, and what it said of the first it refused."""
-
-    on_card: int
-    refused: int
-    first_refusal: str
+_log = logging.getLogger(__name__)
 
 
 class CardPreprocessor:
@@ -49,12 +42,7 @@ class CardPreprocessor:
         self._spec = spec
         self._of_thread = threading.local()
         self._lock = threading.Lock()
-        self._counts = PreprocessCounts(on_card=0, refused=0, first_refusal="")
-
-    @property
-    def counts(self) -> PreprocessCounts:
-        """What happened so far."""
-        return self._counts
+        self._has_refused = False
 
     def write(self, path: Path, source_hw: tuple[int, int], target: NDArray[np.float32]) -> Prepared | None:
         """Fill `target` (3, H, W) with a JPEG file's image, normalised; None when the card refuses it.
@@ -66,10 +54,9 @@ class CardPreprocessor:
             with quiet(process_output()):
                 planes, prepared = self._prepare(path, source_hw)
         except Exception as error:  # noqa: BLE001 - SAIL's errors share no base; whatever it is, the host can do it
-            self._count(f"{type(error).__name__}: {error}")
+            self._tell_first(path, error)
             return None
         target[...] = planes
-        self._count(None)
         return prepared
 
     def _prepare(self, path: Path, source_hw: tuple[int, int]) -> tuple[NDArray[np.float32], Prepared]:
@@ -134,13 +121,16 @@ class CardPreprocessor:
             for mean, scale in zip(normalisation.mean, normalisation.scale, strict=True)
         )
 
-    def _count(self, refusal: str | None) -> None:
+    def _tell_first(self, path: Path, error: Exception) -> None:
+        """Log why the host prepares an image; once, since a set of PNGs would fill the log. metrics.json counts."""
         with self._lock:
-            counts = self._counts
-            self._counts = PreprocessCounts(
-                on_card=counts.on_card + (refusal is None),
-                refused=counts.refused + (refusal is not None),
-                first_refusal=counts.first_refusal or refusal or "",
+            is_first, self._has_refused = not self._has_refused, True
+        if is_first:
+            _log.warning(
+                "the card refuses '%s' first, so the host prepares it: %s: %s",
+                path,
+                type(error).__name__,
+                error,
             )
 
 
