@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from cluster.card_lock import LOCK_FOLDER
 from cluster.cards import card_resources
 from cluster.connect import PACKAGES
 from jobs.command_line import COMMANDS
@@ -67,6 +68,7 @@ class Resources(Strict):
 
 class SecurityContext(Strict):
     privileged: bool
+    run_as_user: int | None = None
 
 
 class Container(Strict):
@@ -186,6 +188,22 @@ def test_kuberay_workers_register_the_cards_that_they_mount(name: str) -> None:
     numbers = [int(match[1]) for path in devices.values() if (match := re.search(r"bm-sophon(\d+)$", path))]
     assert json.loads(registered) == card_resources(numbers, virtual=False)
     assert container.resources.requests == container.resources.limits, "a guaranteed pod is never throttled"
+
+
+@BOTH
+def test_kuberay_workers_may_write_the_lock_folder_that_the_host_makes(name: str) -> None:
+    [group] = cluster_spec(read(name)).worker_group_specs
+    [container] = group.template.spec.containers
+    made = [
+        volume
+        for volume in group.template.spec.volumes
+        if volume.host_path and volume.host_path.path == str(LOCK_FOLDER)
+    ]
+    assert [volume.host_path.type for volume in made if volume.host_path] == ["DirectoryOrCreate"]
+    assert container.security_context is not None
+    assert container.security_context.run_as_user == 0, (
+        "such a folder is root's, 0755, and the image's user is not root"
+    )
 
 
 @BOTH
