@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from bmodel.compiler_tools import CalibrationMethod
 from bmodel.layer_ranking import RankedLayer
 from jobs.quantize_values import Finalist, Tuned, Variant, Verdict
+
+WITH_HEADS: Final = 4  # so many of the worst layers beside the heads
 
 FP32 = Variant(name="fp32", precision="fp32")
 
@@ -28,6 +31,8 @@ def mixed_variants(
     """
     if heads:
         yield Variant(name="mixed-heads", precision="mixed", method=method, fp32_layers=extend(heads))
+        layers = extend([*heads, *(layer.name for layer in ranking[:WITH_HEADS] if layer.name not in heads)])
+        yield Variant(name=f"mixed-heads-{WITH_HEADS}", precision="mixed", method=method, fp32_layers=layers)
     count = 1
     while count < len(ranking):
         layers = extend([layer.name for layer in ranking[:count]])
@@ -58,11 +63,11 @@ def choose_finalists(
 def worthwhile(mixed: Sequence[Tuned]) -> list[Tuned]:
     """Return the networks that none is both faster and nearer to FP32 than, the fastest first.
 
-    Nearer is told by the heads' errors: every value of every image counts there, and few boxes in an agreement.
+    Nearer is told by the boxes: the heads' errors hardly show the rounding of what they put out, which costs most.
     """
     front: list[Tuned] = []
-    for item in sorted(mixed, key=lambda item: (item.latency.raw_ms, error_of(item))):
-        if not front or error_of(item) < error_of(front[-1]):
+    for item in sorted(mixed, key=lambda item: (item.latency.raw_ms, -item.agreement)):
+        if not front or item.agreement > front[-1].agreement:
             front.append(item)
     return front
 
@@ -76,11 +81,6 @@ def spread(front: Sequence[Tuned], count: int) -> list[Tuned]:
     if len(places) == 1:
         return [front[-1]]
     return [front[place] for place in (*places[:1], *places[-1:], *places[1:-1])]
-
-
-def error_of(tuned: Tuned) -> float:
-    """Mean of the heads' relative errors."""
-    return sum(head.relative_error for head in tuned.heads) / len(tuned.heads)
 
 
 def judge(finalists: Sequence[Finalist], *, tolerance: float) -> Verdict:
