@@ -179,7 +179,7 @@ def _from_url(text: str) -> FoundImages:
         filesystem, base = pyarrow.fs.FileSystem.from_uri(text)
         entries = filesystem.get_file_info(pyarrow.fs.FileSelector(base, recursive=True))
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = why_no_store(error, text)
         raise ConfigurationError(f"--images: cannot list '{hide_secrets(text)}': {reason}") from None
     keys = [
         entry.path[len(base) :].lstrip("/")
@@ -197,9 +197,21 @@ def _from_url(text: str) -> FoundImages:
 
 
 def hide_secrets(text: str) -> str:
-    """A URL without the key and password that may stand in it; other texts as they are."""
-    if "://" not in text:
+    """A URL without the key and password that may stand in it; other texts as they are.
+
+    A password with a '/' or '?' in it is no valid URL and hides its '@' from a parser, so everything up to the last
+    '@' goes: of a valid URL with a password and an '@' in its path that hides more than it must.
+    """
+    scheme, mark, rest = text.partition("://")
+    secrets, at, shown = rest.rpartition("@")
+    if not mark or not at or not (":" in secrets or "@" in rest.split("/", 1)[0]):
         return text
-    url = urlsplit(text, allow_fragments=False)
-    user, at, host = url.netloc.rpartition("@")
-    return url._replace(netloc=f"***{at}{host}" if user else host).geturl()
+    return f"{scheme}{mark}***@{shown}"
+
+
+def why_no_store(error: Exception, text: str) -> str:
+    """What an object store's library says of a URL, unless that may repeat the URL's key and password."""
+    reason = " ".join(str(error).split())
+    if hide_secrets(text) == text or not isinstance(error, (pa.ArrowInvalid, ValueError)):
+        return reason.replace(text, hide_secrets(text))
+    return "it is no URL of a known kind; '/', '@', '%', blanks and the like in a key must be percent-encoded"

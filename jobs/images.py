@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bmodel.errors import ConfigurationError
-from jobs.image_sources import find_images
+from jobs.image_sources import find_images, hide_secrets
 from tpu_worker.values import ImageRef
 
 _AT_ONCE = 65_536
@@ -63,9 +63,10 @@ class ImageList:
 def list_images(source: str, *, limit: int | None = None) -> ImageList:
     """List the images that `source` names; raises ConfigurationError when there are none or two share an id."""
     found = find_images(source)
+    shown = hide_secrets(source)
     if not found.image_ids:
-        raise ConfigurationError(f"--images: must name at least one image, and '{source}' has none")
-    _refuse_repeated_ids(found.image_ids, source)
+        raise ConfigurationError(f"--images: must name at least one image, and '{shown}' has none")
+    _refuse_repeated_ids(found.image_ids, shown)
     stop = len(found.image_ids) if limit is None else limit
     return ImageList(
         image_ids=pa.array(found.image_ids[:stop], pa.large_string()),

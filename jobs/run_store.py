@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from bmodel.errors import ConfigurationError
-from jobs.image_sources import hide_secrets
+from jobs.image_sources import hide_secrets, why_no_store
 from jobs.local_store import LocalStore
 from jobs.object_store import ObjectStore
 
@@ -63,7 +63,7 @@ def open_store(output: str) -> RunStore:
     try:
         filesystem, base = pyarrow.fs.FileSystem.from_uri(output)
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = why_no_store(error, output)
         raise ConfigurationError(f"--output: cannot use '{hide_secrets(output)}': {reason}") from None
     if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
         return LocalStore(Path(base))

@@ -13,6 +13,7 @@ import pytest
 from bmodel.errors import ConfigurationError
 from jobs.image_sources import hide_secrets
 from jobs.images import ImageList, list_images
+from jobs.run_store import open_store
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -238,12 +239,33 @@ def test_urls_that_cannot_be_listed(url: str) -> None:
     ("text", "shown"),
     [
         ("s3://key:secret@bucket/a?region=b", "s3://***@bucket/a?region=b"),
+        ("s3://key@bucket/a", "s3://***@bucket/a"),
+        ("s3://key:sec/ret@bucket/a", "s3://***@bucket/a"),
+        ("s3://key:sec@ret/x@bucket/a", "s3://***@bucket/a"),
+        ("s3://key:sec?ret#@bucket/a", "s3://***@bucket/a"),
         ("s3://bucket/a", "s3://bucket/a"),
+        ("s3://bucket/a@2x/b", "s3://bucket/a@2x/b"),
         ("/a/b@c:d", "/a/b@c:d"),
     ],
 )
 def test_secrets_in_urls_are_hidden(text: str, shown: str) -> None:
     assert hide_secrets(text) == shown
+
+
+SECRETS = ["HID/DEN", "HID DEN", "HID%zzDEN", "HID@DEN", "HID?DEN", "HID#DEN", "HID/D@EN", "HID:DEN"]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("scheme", ["s3", "nonsense"])
+def test_a_url_that_cannot_be_parsed_keeps_its_secret(scheme: str, secret: str) -> None:
+    url = f"{scheme}://AKEY:{secret}@bucket/set?bogus=1"
+    for refuse in (list_images, open_store):
+        with pytest.raises(ConfigurationError) as refused:
+            refuse(url)
+        message = str(refused.value)
+        assert "***@bucket/set" in message
+        for piece in ("AKEY", "HID", "DEN", "EN@"):
+            assert piece not in message
 
 
 # The hash that a run is known by.

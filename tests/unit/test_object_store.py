@@ -113,10 +113,13 @@ def test_no_secret_is_in_a_place_or_an_error(s3: S3) -> None:
     assert BUCKET in store.place
     with pytest.raises(ConfigurationError) as listed:
         list_images(s3.url("nothing/here"))
+    s3.put("bare/notes.txt", b"")
+    with pytest.raises(ConfigurationError, match="must name at least one image") as bare:
+        list_images(s3.url("bare"))
     unreachable = s3.url("runs/x").replace(f"%3A{s3.port}", "%3A9")
     with pytest.raises((RunError, ConfigurationError)) as refused:
         open_store(unreachable + "&connect_timeout=1&retry_strategy=standard%3A1").names("images")
-    for text in (store.place, str(listed.value), str(refused.value)):
+    for text in (store.place, str(listed.value), str(bare.value), str(refused.value)):
         assert KEY not in text
         assert SECRET not in text
         assert "secret" not in text.replace("runs/secret", "")
