@@ -78,7 +78,14 @@ def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | 
     Raises ConfigurationError, ModelFileError or LibraryError.
     """
     cards = len(find_cards().device_ids) if cards_of_cluster is None else cards_of_cluster
-    name = resolve_device(config.device, model_path=config.model, spec=spec, cards=cards)
+    name = resolve_device(
+        config.device,
+        model_path=config.model,
+        spec=spec,
+        cards=cards,
+        # A head or a client without cards has none of their libraries; a worker without them says so itself.
+        on_this_host=cards_of_cluster is None,
+    )
     return Plan(
         spec=spec,
         device=DeviceOptions(

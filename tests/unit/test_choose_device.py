@@ -54,6 +54,31 @@ def test_cards_without_any_library_are_not_passed_over(no_libsophon: Path) -> No
         resolve_device("sail", model_path=FP32, spec=load_spec(FP32), cards=2)
 
 
+@pytest.mark.skipif(has_sail(), reason="this Python has SAIL")
+@pytest.mark.parametrize(
+    ("requested", "chosen"), [("auto", "libbmrt"), ("sail", "sail"), ("libbmrt", "libbmrt")]
+)
+def test_a_clusters_cards_need_no_library_on_the_drivers_host(
+    no_libsophon: Path, requested: str, chosen: str
+) -> None:
+    with pytest.raises(LibraryError):
+        resolve_device(requested, model_path=FP32, spec=load_spec(FP32), cards=2)
+    found = resolve_device(requested, model_path=FP32, spec=load_spec(FP32), cards=2, on_this_host=False)
+    assert found == chosen
+    with pytest.raises(ConfigurationError, match=r"needs a card, and none was found|'cpu' cannot run"):
+        resolve_device(requested, model_path=INT8, spec=load_spec(INT8), cards=0, on_this_host=False)
+
+
+def test_a_clusters_simulator_is_not_looked_for_on_the_drivers_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAYSAIL_LIBRARIES", str(tmp_path))
+    with pytest.raises(LibraryError):
+        resolve_device("simulator", model_path=FP32, spec=load_spec(FP32), cards=0)
+    found = resolve_device("simulator", model_path=FP32, spec=load_spec(FP32), cards=0, on_this_host=False)
+    assert found == "simulator"
+
+
 @pytest.mark.parametrize(
     ("requested", "path", "cards", "error", "message"),
     [

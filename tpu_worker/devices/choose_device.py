@@ -15,21 +15,31 @@ from tpu_worker.devices.options import DeviceName
 DEVICE_NAMES: tuple[DeviceName, ...] = get_args(DeviceName)
 
 
-def resolve_device(requested: str, *, model_path: Path | None, spec: ModelSpec, cards: int) -> DeviceName:
+def resolve_device(
+    requested: str, *, model_path: Path | None, spec: ModelSpec, cards: int, on_this_host: bool = True
+) -> DeviceName:
     """Return the device for an option's value, `auto` included.
 
-    cards: how many real cards there are. With cards `auto` takes SAIL, or libbmrt where this Python has no SAIL;
+    cards: how many real cards there are. on_this_host: whether the device is opened here; if not, the libraries are
+    looked for where it is opened, and `auto` takes libbmrt where this host has no SAIL: every card's host has it. With cards `auto` takes SAIL, or libbmrt where this Python has no SAIL;
     without, ONNX Runtime on the CPU. Raises ConfigurationError, ModelFileError or LibraryError when it cannot work.
     """
-    name = _automatic(cards, model_path) if requested == "auto" else _named(requested)
+    name = (
+        _automatic(cards, model_path, on_this_host=on_this_host) if requested == "auto" else _named(requested)
+    )
     if name in {"sail", "libbmrt"} and cards < 1:
         raise ConfigurationError(f"device: '{name}' needs a card, and none was found")
-    check_device(name, model_path=model_path, spec=spec)
+    check_device(name, model_path=model_path, spec=spec, on_this_host=on_this_host)
     return name
 
 
-def check_device(name: DeviceName, *, model_path: Path | None, spec: ModelSpec) -> None:
-    """Raise unless a device can run a model, as far as can be told without opening it."""
+def check_device(
+    name: DeviceName, *, model_path: Path | None, spec: ModelSpec, on_this_host: bool = True
+) -> None:
+    """Raise unless a device can run a model, as far as can be told without opening it.
+
+    on_this_host: whether it is opened here, so that its libraries have to be here.
+    """
     if name == "timed":
         return
     if model_path is None:
@@ -39,6 +49,11 @@ def check_device(name: DeviceName, *, model_path: Path | None, spec: ModelSpec) 
         return
     if model_path.suffix.lower() != ".bmodel":
         raise ConfigurationError(f"device: '{name}' runs BModels only, got '{model_path}'")
+    if on_this_host:
+        _check_libraries(name)
+
+
+def _check_libraries(name: DeviceName) -> None:
     if name == "simulator":
         find_simulator_libraries()
     elif name == "libbmrt":
@@ -90,14 +105,14 @@ def has_libsophon() -> bool:
     return True
 
 
-def _automatic(cards: int, model_path: Path | None) -> DeviceName:
+def _automatic(cards: int, model_path: Path | None, *, on_this_host: bool) -> DeviceName:
     if cards < 1:
         return "cpu"
     if model_path is not None and model_path.suffix.lower() == ".onnx":
         raise ConfigurationError(f"device: a card runs BModels; name the device 'cpu' for '{model_path}'")
     if has_sail():
         return "sail"
-    if has_libsophon():
+    if has_libsophon() or not on_this_host:
         return "libbmrt"
     raise LibraryError(
         f"device: there are {cards} cards, but neither SAIL for this Python nor libsophon; install one, or choose "
