@@ -25,6 +25,7 @@ START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
 DASHBOARD_PORT = 8265
 AGENT_PORT = 52365
+EXPORTERS = "prom_metrics_service_discovery.json"  # Ray's name for it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +144,11 @@ def _command(options: NodeOptions) -> list[str]:
         command += [f"--address={options.address}"]
     command += [f"--dashboard-agent-listen-port={_agent_port()}"]
     return [*command, f"--resources={json.dumps(options.resources)}", "--disable-usage-stats"]
+
+
+def exporters_list(options: NodeOptions) -> Path:
+    """Where the head writes the list of the cluster's exporters, for Prometheus."""
+    return _temporary_folder(options) / EXPORTERS
 
 
 def _temporary_folder(options: NodeOptions) -> Path:

@@ -10,7 +10,7 @@ import typer
 from bmodel.errors import ConfigurationError
 from cluster.cards import card_resources
 from cluster.find_cards import find_cards
-from cluster.node import NodeOptions, ensure_token, has_token, run_node, start_node, stop_node
+from cluster.node import NodeOptions, ensure_token, exporters_list, has_token, run_node, start_node, stop_node
 
 command = typer.Typer()
 
@@ -53,6 +53,7 @@ def start(
     node = start_node(options)
     _say(f"The node is up (process {node.pid}); Ray's output is in {node.log}.")
     if head:
+        _say(f"For Prometheus:    {exporters_list(options)}")
         _say(f"On the next host:  raysail node start --address {node.address}")
         _say(f"A job from here:   raysail detect --address {node.address} --images ... --model ...")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import urllib.request
@@ -12,6 +13,7 @@ import pytest
 import ray
 
 from cluster.connect import connected
+from cluster.node import NodeOptions, exporters_list
 from tests.job_runs import finished, metrics, options_of
 from tests.ray.conftest import SharedCluster
 
@@ -40,6 +42,18 @@ def exporter(cluster: SharedCluster) -> int:
     with connected(cluster.address, local_resources={}):
         [node] = ray.nodes()
         return int(node["MetricsExportPort"])
+
+
+def test_the_exporters_are_listed_where_prometheus_is_sent(cluster: SharedCluster, exporter: int) -> None:
+    port = int(cluster.address.rpartition(":")[2])
+    path = exporters_list(NodeOptions(address=None, port=port, resources={}))
+    deadline = time.monotonic() + EXPORTED_WITHIN_S
+    listed: list[str] = []
+    while not listed and time.monotonic() < deadline:  # Ray writes the list anew every few seconds
+        time.sleep(0.5)
+        listed = [target for one in json.loads(path.read_text(encoding="utf-8")) for target in one["targets"]]
+        listed = [target for target in listed if target.endswith(f":{exporter}")]
+    assert listed, path.read_text(encoding="utf-8")
 
 
 def test_a_cards_images_stages_and_starts_are_counted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from cluster.health import FAULTY_CELSIUS, SLOWED_CELSIUS
 from cluster.live_metrics import ALL, STAGE_BOUNDARIES_MS, STAGES
+from cluster.node import NodeOptions, exporters_list
 from jobs.latency import STAGES as TABLE_STAGES
 from tests.job_runs import ROOT
 from tpu_worker.devices.sail import CardHealth
@@ -93,4 +95,7 @@ def test_metrics_are_of_what_the_tables_and_the_cards_have() -> None:
 def test_prometheus_reads_the_list_that_ray_writes() -> None:
     content = yaml.safe_load((DASHBOARD.parent / "prometheus.yml").read_text(encoding="utf-8"))
     [job] = content["scrape_configs"]
-    assert job["file_sd_configs"] == [{"files": ["/tmp/ray/prom_metrics_service_discovery.json"]}]
+    [listed] = job["file_sd_configs"]
+    mine = exporters_list(NodeOptions(address=None, port=6379, resources={}))
+    folder = mine.parent.name.replace(f"-{os.getuid()}-", "-1000-")
+    assert listed["files"] == [f"/tmp/{folder}/{mine.name}", f"/tmp/ray/{mine.name}"]
