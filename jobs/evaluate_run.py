@@ -15,6 +15,7 @@ from jobs.measure import truth_of_run
 from jobs.metrics import Metrics
 from jobs.metrics_file import read_metrics, write_metrics
 from jobs.read_run import scored_detections
+from jobs.report.command import write_report
 from jobs.run_folder import SUCCESS, RunFolder, open_run
 from jobs.score import ScoreProtocol
 
@@ -26,7 +27,7 @@ def evaluate_run(
     evaluator: Evaluator | None = None,
     score_protocol: ScoreProtocol | None = None,
 ) -> Evaluation:
-    """Compute a run's mAP and score from its Parquet files, and put them into its metrics.json.
+    """Compute a run's mAP and score from its Parquet files, and put them into its metrics.json and report.html.
 
     What is not given is what the run was started with. Latency is what was measured then. Raises
     ConfigurationError for a run without truth, unfinished or of made-up detections.
@@ -53,6 +54,7 @@ def evaluate_run(
     changes = {"map": mean_ap, "score": result.score, "score_protocol": result.score_protocol}
     updated = metrics.model_copy(update=changes)
     write_metrics(run, updated)
+    write_report(run)
     return result
 
 

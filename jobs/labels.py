@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from bmodel.sidecar import ModelSpec
-from data.formats import LabelFormat
 from jobs.run_folder import open_run
 from jobs.run_store import open_store
 from jobs.write_labels import write_labels
 
+# Without 'none': rewriting labels as none would empty every file.
+WrittenFormat = Literal["yolo", "yolo-conf-second", "truth", "competition"]
+
 
 def command(
     run: Annotated[str, typer.Argument(metavar="RUN", help="folder or URL of a run")],
-    label_format: Annotated[LabelFormat, typer.Option(help="format of the label files")] = "yolo",
+    label_format: Annotated[WrittenFormat, typer.Option(help="format of the label files")] = "yolo",
     output: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="where to write them [labels/ of the run]")
     ] = None,

@@ -54,6 +54,7 @@ def test_help_names_every_command_without_importing_ray() -> None:
         (["inspect", "pyproject.toml"], 2, "must be a .bmodel or .onnx file"),
         (["evaluate", "nowhere"], 2, "nowhere"),
         (["labels", "nowhere"], 2, "RUN: must be the folder of a run"),
+        (["labels", "nowhere", "--label-format", "none"], 2, "'none' is not one of"),
         (["nonsense"], 2, "no such command 'nonsense'"),
         (["detect", "--confx", "2"], 2, "no such option: --confx"),
         (["detect", "--images"], 2, "'--images' requires an argument"),

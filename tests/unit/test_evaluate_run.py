@@ -16,7 +16,8 @@ from jobs.evaluate_run import evaluate_run
 from jobs.mean_ap import evaluate
 from jobs.measure import measure
 from jobs.metrics import Metrics, TimeSpent, model_metrics
-from jobs.run_folder import begin_run, finish_run
+from jobs.report.command import report_page
+from jobs.run_folder import begin_run, finish_run, open_run
 from jobs.run_store import LocalStore
 from tests.evaluation_files import NAMES, SIZE_HW, coco_json, figures, known_set
 from tests.small_specs import head_spec
@@ -41,7 +42,7 @@ def finished_run(
         "image_count": len(truth.image_ids),
         "device": device,
         "fingerprint": {"class-names": list(NAMES)},
-        "configuration": {"evaluator": "hotcoco"},
+        "configuration": {"evaluator": "hotcoco", "images": str(place / "moved-away")},
         "spec": spec.model_dump(mode="json"),
     }
     run = begin_run(store, resume=False, facts=facts)
@@ -93,6 +94,14 @@ def _image_result(image: int, image_id: str, found: Scored) -> ImageResult:
         started_s=time.time(),
         finished_s=time.time() + 0.1,
     )
+
+
+def test_the_report_follows_the_metrics(known: tuple[GroundTruth, Scored], tmp_path: Path) -> None:
+    truth, found = known
+    place = finished_run(truth, found, tmp_path / "run")
+    (place / "report.html").write_text("stale", encoding="utf-8")
+    evaluate_run(str(place), ground_truth=coco_json(truth, tmp_path))
+    assert (place / "report.html").read_text(encoding="utf-8") == report_page(open_run(str(place)))
 
 
 def test_a_run_is_scored_again_and_its_metrics_follow(
