@@ -59,5 +59,7 @@ def _work_note(card: CardMetrics) -> str:
         )
     if card.failures:
         restarts = f" and was started again {plural(card.restarts, 'time')}" if card.restarts else ""
-        return f"Card {card.card} failed {plural(card.failures, 'time')}{restarts}; what it lost was done again."
+        return (
+            f"Card {card.card} failed {plural(card.failures, 'time')}{restarts}; what it lost was done again."
+        )
     return ""
