@@ -38,6 +38,10 @@ class S3:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return [entry["Key"].removeprefix(prefix) for page in pages for entry in page.get("Contents", [])]
 
+    def parts(self, folder: str) -> list[str]:
+        """The Parquet objects right below a prefix, in order; pyarrow keeps an empty one for the folder beside them."""
+        return sorted(key for key in self.keys(f"{folder}/") if key.endswith(".parquet"))
+
     def delete(self, key: str) -> None:
         self.client.delete_object(Bucket=BUCKET, Key=key)
 

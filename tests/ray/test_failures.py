@@ -26,7 +26,6 @@ from jobs.images import list_images
 from jobs.run_store import LocalStore
 from jobs.shards import make_shards
 from tests.job_runs import assert_each_once, commit_count, findings, rows, write_pictures
-from tests.object_store import S3
 from tests.ray.chaos.card_cluster import CardCluster, card_cluster, wait_until
 from tests.ray.chaos.killing_store import Moment, killing_store
 from tests.ray.chaos.storm import end_of, start_driver
@@ -193,11 +192,6 @@ ORDERS: list[tuple[Moment, str, int]] = [
 ]
 
 
-def part_files(s3: S3, folder: str) -> list[str]:
-    """The part files that are there; pyarrow keeps an empty object for the folder itself beside them."""
-    return sorted(key for key in s3.keys(f"run/{folder}/") if key.endswith(".parquet"))
-
-
 def test_kills_at_every_stage_of_a_commit_over_an_object_store(
     nodes: CardCluster, images: Path, tmp_path: Path
 ) -> None:
@@ -215,13 +209,13 @@ def test_kills_at_every_stage_of_a_commit_over_an_object_store(
             said = end_of(driver)
             assert driver.returncode == (-signal.SIGKILL if order else 0), said
             committed = sum(key.endswith(".json") for key in s3.keys("run/commits/"))
-            left_behind += len(part_files(s3, "images")) > committed
+            left_behind += len(s3.parts("run/images")) > committed
         assert hitman.kills == len(ORDERS)
         assert left_behind >= 2, "some kills fell between a part file and its commit"
         parts = {
             folder: [
                 pq.read_table(pa.BufferReader(s3.get(f"run/{folder}/{key}")))
-                for key in part_files(s3, folder)
+                for key in s3.parts(f"run/{folder}")
             ]
             for folder in ("images", "detections")
         }
