@@ -38,7 +38,8 @@ def _question(plan: FleetPlan) -> list[str]:
         f"{count(plan.images)} images of {decimal(costs.image_megapixels)} megapixels, {decimal(costs.image_bytes / 1e3)} kB",
         f"network: {card.network}, {card.precision}, input {height} {TIMES} {width}, batch {card.batch}",
         f"card:    {card.image_ms:.4g}{spread} ms an image, {card.source}",
-        f"host:    {decimal(costs.worker_ms)} ms of a core an image; {costs.source}",
+        f"host:    {decimal(costs.worker_ms)} ms of a core an image",
+        f"costs:   {costs.source}",
         f"fleet:   {plural(fleet.hosts, 'host')} with {host} each, shards of {count(plan.shard_size)}",
     ]
 
@@ -55,10 +56,9 @@ def _answer(plan: FleetPlan) -> list[str]:
     spread = ""
     if plan.card.uncertainty_ms:
         spread = f" ({decimal(plan.images_per_s_low)} to {decimal(plan.images_per_s_high)} by the card's uncertainty)"
+    verb = "set" if plan.bottleneck in {"card", "cores", "prepare threads"} else "sets"
     lines = [
-        f"pace:    {decimal(plan.images_per_s)} images/s{spread}; {_NAMES[plan.bottleneck]} set it"
-        if plan.bottleneck in {"card", "cores", "prepare threads"}
-        else f"pace:    {decimal(plan.images_per_s)} images/s{spread}; {_NAMES[plan.bottleneck]} sets it",
+        f"pace:    {decimal(plan.images_per_s)} images/s{spread}; {_NAMES[plan.bottleneck]} {verb} it",
         f"cores:   a host's {decimal(plan.fleet.cores_per_host)} can serve {decimal(plan.cards_carried)} such cards"
         + ("; they are full" if plan.cores_are_full else ""),
         f"time:    {_hours(plan.hours)}"
