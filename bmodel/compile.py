@@ -106,8 +106,8 @@ def compile_network(request: CompileRequest, *, folder: Path, report: Report) ->
             quantised_io=request.quantised_io,
         )
         _collect(request, staging)
-        record = _record(request, staging, toolchain.record.tpu_mlir, time.monotonic() - started).model_copy(
-            update={"regrouped_layers": regrouped}
+        record = _record(
+            request, staging, toolchain.record.tpu_mlir, regrouped, seconds=time.monotonic() - started
         )
         (staging.folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return Build(folder=target, record=record)
@@ -176,7 +176,9 @@ def _read_own_schedule(staging: Staging) -> Schedule:
         raise
 
 
-def _record(request: CompileRequest, staging: Staging, tpu_mlir: str, seconds: float) -> BuildRecord:
+def _record(
+    request: CompileRequest, staging: Staging, tpu_mlir: str, regrouped: tuple[str, ...], *, seconds: float
+) -> BuildRecord:
     return BuildRecord(
         name=request.name,
         source_name=request.onnx.name,
@@ -186,6 +188,7 @@ def _record(request: CompileRequest, staging: Staging, tpu_mlir: str, seconds: f
         normalisation=request.normalisation,
         calibration=describe_calibration(request.calibration),
         fp32_layers=request.fp32_layers,
+        regrouped_layers=regrouped,
         quantised_io=request.quantised_io,
         bmodel_sha256=file_sha256(staging.folder / f"{request.name}.bmodel"),
         tpu_mlir=tpu_mlir,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bmodel.errors import ModelFileError
 
 SCHEMA_VERSION: Final = 1
+SIDECAR_SUFFIX: Final = ".spec.json"
 
 Precision = Literal["fp32", "int8", "mixed"]
 DType = Literal["float32", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32"]
@@ -147,7 +148,12 @@ class ModelSpec(Frozen):
 
 def sidecar_path(model_path: Path) -> Path:
     """Where the sidecar of a model file lies: `x.bmodel` → `x.bmodel.spec.json`."""
-    return model_path.with_name(model_path.name + ".spec.json")
+    return model_path.with_name(model_path.name + SIDECAR_SUFFIX)
+
+
+def model_path_of(sidecar: Path) -> Path:
+    """Where the model file of a sidecar lies: `x.bmodel.spec.json` → `x.bmodel`; other paths as they are."""
+    return sidecar.with_name(sidecar.name.removesuffix(SIDECAR_SUFFIX))
 
 
 def read_sidecar(path: Path) -> ModelSpec:

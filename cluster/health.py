@@ -68,7 +68,7 @@ class HealthSampler:
     def __init__(self, host: str, read: ReadCard = read_card) -> None:
         self._host = host
         self._read = read
-        self._gauges = {metric.name: register(metric) for metric in HEALTH}
+        self._gauges = {name: register(metric) for name, metric in HEALTH.items()}
 
     def sample(self, device_ids: Iterable[int]) -> list[Sample]:
         """One sample a card."""
@@ -76,7 +76,7 @@ class HealthSampler:
         for sample in samples:
             if sample.health is not None:
                 for name, gauge in self._gauges.items():
-                    value = float(getattr(sample.health, name.removeprefix("raysail_card_")))
+                    value = float(getattr(sample.health, name))
                     gauge.set(value, tags={"card": f"{self._host}/{sample.device_id}"})
         return samples
 

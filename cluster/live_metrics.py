@@ -7,13 +7,14 @@ a counter's; a worker that is started again counts from zero under another `Work
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import pyarrow.compute as pc
 
 from cluster.results import ShardResult
+from tpu_worker.values import Stage
 
-STAGES: Final = ("decode", "preprocess", "inference", "postprocess")
+STAGES: Final = get_args(Stage)
 # From a small network's launch to a large one's on the chip simulator.
 STAGE_BOUNDARIES_MS: Final = (1, 2, 5, 10, 20, 50, 100, 150, 200, 300, 500, 1000, 5000, 60_000)
 
@@ -68,16 +69,17 @@ STAGE_MS: Final = LiveMetric(
     description="Wall time an image in each stage, ms; inference is the device's share of an image",
     tags=("card", "stage"),
 )
-HEALTH: Final = tuple(
-    LiveMetric(name=f"raysail_card_{name}", kind="gauge", description=description)
+# By what a card tells of itself (CardHealth's fields).
+HEALTH: Final = {
+    name: LiveMetric(name=f"raysail_card_{name}", kind="gauge", description=description)
     for name, description in (
         ("chip_celsius", "Temperature of the chip"),
         ("board_celsius", "Temperature of the board"),
         ("memory_used_mb", "Memory in use on the card"),
         ("utilisation_percent", "Utilisation of the tensor processor"),
     )
-)
-ALL: Final = (IMAGES, DETECTIONS, SHARD_ERRORS, WORKER_STARTS, STAGE_SPENT_MS, STAGE_MS, *HEALTH)
+}
+ALL: Final = (IMAGES, DETECTIONS, SHARD_ERRORS, WORKER_STARTS, STAGE_SPENT_MS, STAGE_MS, *HEALTH.values())
 
 
 def register(metric: LiveMetric) -> Any:

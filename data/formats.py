@@ -37,7 +37,8 @@ from data.label_text import FormatError, OnProblem, raise_problem, read_text
 from data.voc_xml import VocImage, format_voc, read_voc
 from data.yolo_labels import YoloLabels, format_yolo, parse_yolo
 
-LabelFormat = Literal["yolo", "yolo-conf-second", "truth", "competition", "none"]
+WrittenFormat = Literal["yolo", "yolo-conf-second", "truth", "competition"]
+LabelFormat = Literal[WrittenFormat, "none"]
 DetectionFormat = Literal["yolo", "yolo-conf-second", "competition"]
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "NamedBoxes",
     "OnProblem",
     "VocImage",
+    "WrittenFormat",
     "YoloLabels",
     "class_index",
     "find_files",

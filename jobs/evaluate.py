@@ -7,29 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field
 
 from bmodel.errors import ConfigurationError
-from jobs.mean_ap_values import MeanAp
-from jobs.score import ScoreProtocol, score_of
+from jobs.evaluation import Evaluation
+from jobs.score import ScoreProtocol
 
 LabelFormatOption = Literal["yolo", "yolo-conf-second", "competition"]
 EvaluatorOption = Literal["hotcoco", "pycocotools"]
-
-
-class Evaluation(BaseModel):
-    """What an evaluation found, as `--json` prints it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    images: int = Field(description="images that were scored")
-    objects: int = Field(description="objects of the truth on them, crowds left out")
-    detections: int
-    map: MeanAp
-    i_time_ms: float | None = Field(description="mean inference time an image; null where nobody tells one")
-    i_time_source: str
-    score: float | None = Field(description="mAP * 100 + (1000 - i_time) * 0.1; null without i_time")
-    score_protocol: ScoreProtocol
 
 
 RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="folder of a finished run")]
@@ -127,28 +111,6 @@ def _check_options(
         )
     if ground_truth is None:
         raise ConfigurationError("--ground-truth: is required with --detections")
-
-
-def evaluation_of(
-    mean_ap: MeanAp,
-    *,
-    images: int,
-    detections: int,
-    i_time_ms: float | None,
-    i_time_source: str,
-    score_protocol: ScoreProtocol,
-) -> Evaluation:
-    """Put the score to the figures it is made of."""
-    return Evaluation(
-        images=images,
-        objects=sum(entry.objects for entry in mean_ap.voc.per_class.values()),
-        detections=detections,
-        map=mean_ap,
-        i_time_ms=i_time_ms,
-        i_time_source=i_time_source,
-        score=score_of(mean_ap, i_time_ms, score_protocol),
-        score_protocol=score_protocol,
-    )
 
 
 def print_evaluation(result: Evaluation) -> None:

@@ -12,7 +12,7 @@ from data.competition_files import plain_name, shown
 from data.detection_files import DetectionFiles, read_detections
 from data.formats import CocoBoxes, DetectionFormat, FormatError, find_files, read_coco
 from data.ground_truth import read_coco_truth, read_label_truth
-from jobs.evaluate import Evaluation, evaluation_of
+from jobs.evaluation import Evaluation, evaluation_of
 from jobs.images import list_images
 from jobs.mean_ap import Evaluator, evaluate
 from jobs.prepare import read_class_names

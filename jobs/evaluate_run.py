@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from bmodel.errors import ConfigurationError, RunError
 from bmodel.sidecar import ModelSpec
-from jobs.evaluate import Evaluation, evaluation_of
+from jobs.evaluation import Evaluation, evaluation_of
 from jobs.mean_ap import Evaluator, evaluate
 from jobs.measure import truth_of_run
 from jobs.metrics import Metrics

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from bmodel.sidecar import ModelSpec
+from data.formats import WrittenFormat
 from jobs.run_folder import open_run
 from jobs.run_store import open_store
 from jobs.write_labels import write_labels
-
-# Without 'none': rewriting labels as none would empty every file.
-WrittenFormat = Literal["yolo", "yolo-conf-second", "truth", "competition"]
 
 
 def command(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from bmodel.sidecar import ModelSpec
+from tpu_worker.values import Stage
 
-STAGES = ("decode", "preprocess", "inference", "postprocess")
+STAGES = get_args(Stage)
 CARD_DEVICES = frozenset({"sail", "libbmrt"})
 ITimeSource = Literal["measured on BM1684", "predicted by the compiler's schedule", "none"]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.configuration import DetectConfig, parse_config
@@ -18,33 +19,40 @@ def detect_command(run: Callable[[DetectConfig], int]) -> Callable[..., None]:
 
     def command(**options: Any) -> None:
         config_file = options.pop("config")
-        given = {
-            name.replace("_", "-"): value
-            for name, value in options.items()
-            if value is not None and value is not False
-        }
-        raise typer.Exit(run(parse_config(given, config_file=config_file)))
+        raise typer.Exit(run(parse_config(given_options(options), config_file=config_file)))
 
-    parameters = [parameter_of(name, field) for name, field in DetectConfig.model_fields.items()]
-    parameters.append(
-        inspect.Parameter(
-            "config",
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                Path | None,
-                typer.Option("--config", metavar="FILE.yaml", help="options as YAML; the command line wins"),
-            ],
-        )
+    config = inspect.Parameter(
+        "config",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[
+            Path | None,
+            typer.Option("--config", metavar="FILE.yaml", help="options as YAML; the command line wins"),
+        ],
     )
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__signature__ = signature_of(DetectConfig, config)  # type: ignore[attr-defined]
     command.__doc__ = (
         "Detect objects on every image of a set and commit boxes, labels, mAP, latency and score."
     )
     return command
 
 
-def parameter_of(name: str, field: FieldInfo) -> inspect.Parameter:
+def signature_of(configuration: type[BaseModel], *more: inspect.Parameter) -> inspect.Signature:
+    """The signature of a command that takes a configuration's fields as options, and more."""
+    fields = configuration.model_fields.items()
+    return inspect.Signature([*(_parameter(name, field) for name, field in fields), *more])
+
+
+def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that the command line gave, by their names there."""
+    return {
+        name.replace("_", "-"): value
+        for name, value in options.items()
+        if value is not None and value is not False
+    }
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """The option of a configuration's field; its value stays text, for the configuration alone says what it may be."""
     flag = "--" + name.replace("_", "-")
     shown_default = "" if field.default in (None, False) or field.is_required() else f" [{field.default}]"

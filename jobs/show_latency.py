@@ -12,11 +12,10 @@ from bmodel.errors import ConfigurationError, ModelFileError
 from bmodel.latency import LatencyReport, analyse
 from bmodel.layer_names import read_layer_names
 from bmodel.schedule import read_schedule
-from bmodel.sidecar import ModelSpec, read_sidecar, sidecar_path
+from bmodel.sidecar import SIDECAR_SUFFIX, ModelSpec, model_path_of, read_sidecar, sidecar_path
 from jobs.latency_picture import latency_svg
 
 DEAREST: Final = 10
-SIDECAR_SUFFIX: Final = ".spec.json"
 
 
 def command(
@@ -64,7 +63,7 @@ def load(source: Path) -> tuple[ModelSpec | None, LatencyReport | None]:
 def _load_sidecar(path: Path) -> tuple[ModelSpec, LatencyReport | None]:
     """Load a sidecar with the report beside it, if that is of the same compilation."""
     spec = read_sidecar(path)
-    beside = latency_path(path.with_name(path.name.removesuffix(SIDECAR_SUFFIX)))
+    beside = latency_path(model_path_of(path))
     if not beside.is_file():
         return spec, None
     report = read_latency(beside)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final
 
 import cv2
 import numpy as np
@@ -27,9 +26,7 @@ from tpu_worker.letterbox import InputWriter, Letterbox
 from tpu_worker.nms import best_first, suppress
 from tpu_worker.pipeline import Outputs, Pipeline
 from tpu_worker.read_image import ReadOptions, local_path, read_bytes, read_image
-from tpu_worker.values import ImageFailure, ImageRef, ImageResult
-
-_MAX_DEFAULT_THREADS: Final = 4
+from tpu_worker.values import MOST_PREPARE_THREADS, ImageFailure, ImageRef, ImageResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +106,7 @@ class Detector:
 
 def default_prepare_threads() -> int:
     """One a core that this process may use, at most 4."""
-    return min(_MAX_DEFAULT_THREADS, len(os.sched_getaffinity(0)))
+    return min(MOST_PREPARE_THREADS, len(os.sched_getaffinity(0)))
 
 
 class _Stages:

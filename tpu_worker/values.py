@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from tpu_worker.boxes import Detections
 
 Stage = Literal["decode", "preprocess", "inference", "postprocess"]
+# Threads of a worker that read and letterbox, at most, unless an option says otherwise.
+MOST_PREPARE_THREADS: Final = 4
 PreparedOn = Literal["host", "card"]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.options import parameter_of
+from jobs.options import given_options, signature_of
 from jobs.plan.make_plan import card_of, costs_of, make_plan
 from jobs.plan.options import PlanOptions, parse_options
 from jobs.plan.page import page
@@ -15,25 +15,19 @@ from jobs.plan.page import page
 
 def _command(**options: Any) -> None:
     as_json = options.pop("as_json")
-    given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
-    parsed = parse_options(given)
+    parsed = parse_options(given_options(options))
     card, spec = card_of(parsed)
     plan = make_plan(parsed, costs_of(parsed, spec), card)
     typer.echo(plan.model_dump_json(indent=2) if as_json else page(plan), nl=as_json)
 
 
-def _signature() -> inspect.Signature:
-    parameters = [parameter_of(name, field) for name, field in PlanOptions.model_fields.items()]
-    as_json = inspect.Parameter(
-        "as_json",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=False,
-        annotation=Annotated[bool, typer.Option("--json", help="the whole plan for programs")],
-    )
-    return inspect.Signature([*parameters, as_json])
-
-
-_command.__signature__ = _signature()  # type: ignore[attr-defined]
+_AS_JSON = inspect.Parameter(
+    "as_json",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, typer.Option("--json", help="the whole plan for programs")],
+)
+_command.__signature__ = signature_of(PlanOptions, _AS_JSON)  # type: ignore[attr-defined]
 _command.__doc__ = (
     "Work out how fast a fleet would be, what holds it up, and how many hosts a deadline needs."
 )

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from pydantic import ValidationError
 
 from bmodel.errors import ConfigurationError
@@ -60,13 +61,11 @@ def costs_of_run(run: RunFolder, defaults: HostCosts) -> HostCosts:
 
 def _megapixels(run: RunFolder) -> float:
     """Mean size of the images that went through."""
-    sizes = [
-        (table.column("height").drop_null().to_numpy(), table.column("width").drop_null().to_numpy())
-        for table in run.log.tables("images")
-    ]
-    pixels = [
-        float(height) * float(width)
-        for heights, widths in sizes
-        for height, width in zip(heights, widths, strict=True)
-    ]
-    return sum(pixels) / len(pixels) / 1e6
+    pixels = np.concatenate(
+        [
+            table.column("height").drop_null().to_numpy()
+            * table.column("width").drop_null().to_numpy().astype(float)
+            for table in run.log.tables("images")
+        ]
+    )
+    return float(pixels.mean()) / 1e6

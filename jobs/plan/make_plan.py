@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from bmodel.errors import ConfigurationError
-from bmodel.sidecar import ModelSpec
+from bmodel.sidecar import SIDECAR_SUFFIX, ModelSpec, model_path_of
 from jobs.plan.costs import default_costs, read_costs
 from jobs.plan.model import Station, cards_carried, hosts_for, pace, pace_range, seconds
-from jobs.plan.network import SIDECAR_SUFFIX, card_time_of_file, card_time_of_table
+from jobs.plan.network import card_time_of_file, card_time_of_table
 from jobs.plan.options import PlanOptions
 from jobs.plan.paper import Paperwork, paperwork
 from jobs.plan.values import CardTime, Fleet, HostCosts, Value, Work
@@ -52,13 +52,7 @@ class FleetPlan(Value):
 def make_plan(options: PlanOptions, costs: HostCosts, card: CardTime) -> FleetPlan:
     """Work the plan out."""
     scaled = _for_these_images(costs, card, options)
-    fleet = Fleet(
-        hosts=options.hosts,
-        cards_per_host=options.cards_per_host,
-        cores_per_host=options.cores_per_host,
-        network_bytes_per_s=None if options.network_mb_s is None else options.network_mb_s * 1e6,
-        storage_bytes_per_s=None if options.storage_mb_s is None else options.storage_mb_s * 1e6,
-    )
+    fleet = _fleet(options)
     size = options.shard_size or default_shard_size(options.images, cards=fleet.cards, batch=card.batch)
     work = Work(images=options.images, shard_size=size)
     paper = paperwork(
@@ -92,6 +86,16 @@ def make_plan(options: PlanOptions, costs: HostCosts, card: CardTime) -> FleetPl
         hosts_needed=needed,
         deadline_limit=limit,
         paperwork=paper,
+    )
+
+
+def _fleet(options: PlanOptions) -> Fleet:
+    return Fleet(
+        hosts=options.hosts,
+        cards_per_host=options.cards_per_host,
+        cores_per_host=options.cores_per_host,
+        network_bytes_per_s=None if options.network_mb_s is None else options.network_mb_s * 1e6,
+        storage_bytes_per_s=None if options.storage_mb_s is None else options.storage_mb_s * 1e6,
     )
 
 
@@ -148,9 +152,7 @@ def costs_of(options: PlanOptions, spec: ModelSpec | None) -> HostCosts:
         from tpu_worker.detector import DetectOptions
         from tpu_worker.devices.timed import standard_spec
 
-        model = Path(options.model) if spec is not None and options.model else None
-        if model is not None and model.name.endswith(SIDECAR_SUFFIX):
-            model = model.with_name(model.name.removesuffix(SIDECAR_SUFFIX))
+        model = model_path_of(Path(options.model)) if spec is not None and options.model else None
         costs = measure_host(
             options.measure,
             spec=spec or standard_spec(batch=options.batch),

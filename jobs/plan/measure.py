@@ -60,6 +60,7 @@ def measure_host(
         results = _with_outputs(refs[:OUTPUT_IMAGES], spec, options, model)
         went_through = [result for result in results if result.failure is None]
         stages["postprocess"] = _mean_stages(went_through)["postprocess"]
+    boxes = "the network's own outputs decoded" if has_outputs else "eight made-up boxes an image decoded"
     image_ms, shard_ms, result_bytes = _driver(went_through, spec)
     return defaults.model_copy(
         update={
@@ -72,10 +73,7 @@ def measure_host(
             "image_megapixels": _mean([_pixels(result) for result in went_through]) / 1e6,
             "input_megapixels": spec.input_hw[0] * spec.input_hw[1] / 1e6,
             "image_bytes": _mean([Path(ref.path).stat().st_size for ref in refs]),
-            "source": f"measured on this machine by raysail plan --measure on {len(refs)} images of '{images}', "
-            + (
-                "the network's own outputs decoded" if has_outputs else "eight made-up boxes an image decoded"
-            ),
+            "source": f"measured on this machine by raysail plan --measure on {len(refs)} images of '{images}', {boxes}",
         }
     )
 

@@ -81,24 +81,7 @@ def pace(costs: HostCosts, card: CardTime, fleet: Fleet, work: Work) -> Pace:
 
 def _fixed_stations(costs: HostCosts, fleet: Fleet, work: Work) -> list[tuple[str, float, str]]:
     """Name, images a second, and what it consists of, for each station whose capacity is its own."""
-    stations = []
-    if fleet.storage_bytes_per_s is not None:
-        stations.append(
-            (
-                "storage",
-                fleet.storage_bytes_per_s / costs.image_bytes,
-                f"{costs.image_bytes / 1e3:.4g} kB an image",
-            )
-        )
-    if fleet.network_bytes_per_s is not None:
-        moved = costs.image_bytes + costs.result_bytes
-        stations.append(
-            (
-                "network",
-                fleet.hosts * fleet.network_bytes_per_s / moved,
-                f"{moved / 1e3:.4g} kB an image in and out of its host",
-            )
-        )
+    stations = _bandwidths(costs, fleet)
     workers_ms = costs.crowded_ms(fleet.cards_per_host / fleet.cores_per_host)
     cpu_ms = workers_ms + (costs.driver_image_ms + costs.shard_ms / work.shard_size) / fleet.hosts
     cores = max(fleet.cores_per_host - costs.resident_cores, 0.05)
@@ -123,6 +106,28 @@ def _fixed_stations(costs: HostCosts, fleet: Fleet, work: Work) -> list[tuple[st
         ),
         ("driver", 1000 / driver_ms, f"1 x {driver_ms:.3g} ms, shards of {work.shard_size}"),
     ]
+
+
+def _bandwidths(costs: HostCosts, fleet: Fleet) -> list[tuple[str, float, str]]:
+    stations = []
+    if fleet.storage_bytes_per_s is not None:
+        stations.append(
+            (
+                "storage",
+                fleet.storage_bytes_per_s / costs.image_bytes,
+                f"{costs.image_bytes / 1e3:.4g} kB an image",
+            )
+        )
+    if fleet.network_bytes_per_s is not None:
+        moved = costs.image_bytes + costs.result_bytes
+        stations.append(
+            (
+                "network",
+                fleet.hosts * fleet.network_bytes_per_s / moved,
+                f"{moved / 1e3:.4g} kB an image in and out of its host",
+            )
+        )
+    return stations
 
 
 def _cards_capacity(costs: HostCosts, card: CardTime, fleet: Fleet, *, busy: float) -> float:

@@ -7,12 +7,11 @@ from typing import Final
 
 from bmodel.errors import ConfigurationError
 from bmodel.model_file import load_spec
-from bmodel.sidecar import ModelSpec, Precision, read_sidecar
+from bmodel.sidecar import SIDECAR_SUFFIX, ModelSpec, Precision, read_sidecar
 from jobs.path_kind import why_not_a_file
 from jobs.plan.values import CardTime
 from jobs.sweep_predictions import read_predictions
 
-SIDECAR_SUFFIX: Final = ".spec.json"
 PREDICTIONS: Final = Path("docs/results/latency.json")
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from bmodel.errors import ConfigurationError
 from bmodel.sidecar import Precision
 from jobs.configuration import describe_validation_error
+from jobs.plan.network import PREDICTIONS
 from jobs.yaml_mapping import option_name
 
 _COUNT: Final = re.compile(r"\d+(\.\d+)?([eE]\+?\d{1,2})?")
@@ -59,7 +60,7 @@ class PlanOptions(BaseModel):
     precision: Precision = Field(default="fp32", description="of the network, without a file")
     batch: int = Field(default=1, ge=1, le=256, description="images a launch, without a file")
     predictions: Path = Field(
-        default=Path("docs/results/latency.json"),
+        default=PREDICTIONS,
         description="table of predicted latency, of jobs.latency_table",
     )
     hosts: int = Field(default=1, ge=1, le=100_000, description="hosts there are")

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from bmodel.sidecar import Frozen
 from jobs.latency import ITimeSource
+from tpu_worker.values import MOST_PREPARE_THREADS
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 CardTimeSource = ITimeSource | Literal["given"]
 
-MOST_PREPARE_THREADS: Final = 4
 
+class Value(Frozen):
+    """A value whose numbers are finite."""
 
-class Value(BaseModel):
-    """Frozen, and strict about what it is made of."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class HostCosts(Value):

@@ -67,41 +67,57 @@ def _shown(size_hw: tuple[int, int]) -> str:
 def _against_the_bound(
     paths: Sequence[Path], size_hw: tuple[int, int], recorded: Recorded, confidence: float
 ) -> Figure:
-    refs = _refs(paths)
-    device = ReplayDevice(recorded.spec, recorded.heads)
-    with Detector(device, DetectOptions(confidence=confidence)) as detector:
-        samples = side_by_side(
-            {"raysail": _whole_shard(detector, refs), "bound": bound(paths, recorded)},
-            rounds=ROUNDS,
-            clock=cpu_s,
-        )
-    return ratio_figure(
-        "4",
-        f"host cost, {_shown(size_hw)}, conf {confidence}, over the bound",
-        scaled(samples, 1e3 / IMAGES),
-        over="raysail",
-        under="bound",
-        samples_unit="ms of CPU an image",
+    return _over_the_bound(
+        paths,
+        recorded,
+        DetectOptions(confidence=confidence),
+        name="raysail",
+        text=f"host cost, {_shown(size_hw)}, conf {confidence}, over the bound",
+        rounds=ROUNDS,
         goal=Goal(at_most=GOALS[confidence]),
     )
 
 
 def _reduced(paths: Sequence[Path], size_hw: tuple[int, int], recorded: Recorded) -> Figure:
     """The opt-in that decodes large JPEGs at reduced scale."""
-    refs = _refs(paths)
+    return _over_the_bound(
+        paths,
+        recorded,
+        DetectOptions(confidence=0.25, reduced_jpeg=True),
+        name="reduced",
+        text=f"host cost with --reduced-jpeg, {_shown(size_hw)}, conf 0.25, over the bound",
+        rounds=5,
+        note="" if min(size_hw) > 640 else "no reduction fits this size: nothing changes",
+    )
+
+
+def _over_the_bound(
+    paths: Sequence[Path],
+    recorded: Recorded,
+    options: DetectOptions,
+    *,
+    name: str,
+    text: str,
+    rounds: int,
+    goal: Goal | None = None,
+    note: str = "",
+) -> Figure:
     device = ReplayDevice(recorded.spec, recorded.heads)
-    with Detector(device, DetectOptions(confidence=0.25, reduced_jpeg=True)) as detector:
+    with Detector(device, options) as detector:
         samples = side_by_side(
-            {"reduced": _whole_shard(detector, refs), "bound": bound(paths, recorded)}, rounds=5, clock=cpu_s
+            {name: _whole_shard(detector, _refs(paths)), "bound": bound(paths, recorded)},
+            rounds=rounds,
+            clock=cpu_s,
         )
     return ratio_figure(
         "4",
-        f"host cost with --reduced-jpeg, {_shown(size_hw)}, conf 0.25, over the bound",
+        text,
         scaled(samples, 1e3 / IMAGES),
-        over="reduced",
+        over=name,
         under="bound",
         samples_unit="ms of CPU an image",
-        note="" if min(size_hw) > 640 else "no reduction fits this size: nothing changes",
+        goal=goal,
+        note=note,
     )
 
 

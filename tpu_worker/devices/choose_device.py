@@ -20,9 +20,10 @@ def resolve_device(
 ) -> DeviceName:
     """Return the device for an option's value, `auto` included.
 
-    cards: how many real cards there are. on_this_host: whether the device is opened here; if not, the libraries are
-    looked for where it is opened, and `auto` takes libbmrt where this host has no SAIL: every card's host has it. With cards `auto` takes SAIL, or libbmrt where this Python has no SAIL;
-    without, ONNX Runtime on the CPU. Raises ConfigurationError, ModelFileError or LibraryError when it cannot work.
+    cards: how many real cards there are. With cards `auto` takes SAIL, or libbmrt where this Python has no SAIL;
+    without, ONNX Runtime on the CPU. on_this_host: whether the device is opened here; if not, its libraries are
+    looked for where it is, and `auto` takes libbmrt, which every card's host has. Raises ConfigurationError,
+    ModelFileError or LibraryError when it cannot work.
     """
     name = (
         _automatic(cards, model_path, on_this_host=on_this_host) if requested == "auto" else _named(requested)
