@@ -75,7 +75,7 @@ $(PEERS)/installed: tests/bench/peers.txt $(VENV)/installed
 	@touch $@
 
 .PHONY: bench
-bench: $(PEERS)/installed  ## the benchmarks; PART="host cards" measures these alone, RESUME=1 goes on (25 minutes)
+bench: $(PEERS)/installed  ## the benchmarks (PART="host cards": these alone; RESUME=1)
 	@$(BIN)/python -m tests.bench $(PART) $(if $(RESUME),--resume)
 
 # A bare `torch` would be a CUDA build of several GB on x86-64: the version names the CPU build, and an index that
@@ -86,6 +86,10 @@ $(VENV)/models-installed: $(VENV)/installed
 	@$(BIN)/python -m pip install -q --disable-pip-version-check '$(TORCH)' onnx 2>$(VENV)/pip.log || \
 	  { cat $(VENV)/pip.log >&2; echo "make: no CPU build of PyTorch; see docs/models.md, or set TORCH=torch" >&2; exit 1; }
 	@touch $@
+
+.PHONY: latency-table
+latency-table: $(VENV)/models-installed  ## the YOLOv7 family's predicted times (hours; goes on)
+	@$(BIN)/python -m jobs.latency_table
 
 .PHONY: clean
 clean:  ## remove the environment and caches; results stay
