@@ -38,8 +38,8 @@ class Outcome:
 class WorkerPool:
     """Carries shards to cards and their results back.
 
-    start_worker: makes the actor of a slot. It must have `describe()` (with a `warmup_ms`) and
-    `process(images, attempt)`, and be pinned to its slot. load: the argument `images` for a shard.
+    start_worker: makes the actor of a slot. It must have `describe()` (with a `warmup_ms`, and
+    `other_users` where it knows of any) and `process(images, attempt)`, and be pinned to its slot. load: the argument `images` for a shard.
     discover: the slots there are at present. tell: takes a sentence for the user. check: called at least once a
     second; what it raises ends the run.
     """
@@ -164,6 +164,7 @@ class WorkerPool:
             self._fail_card(state, sentence_of(error), may_probe=False)
             return
         state.ready = True
+        self._table.take_in_users(state)
         state.seconds_per_image = max(state.seconds_per_image, state.info.warmup_ms / 1000)
 
     def _take_result(self, state: SlotState, flight: Flight) -> Iterator[Outcome]:

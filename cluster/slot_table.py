@@ -17,7 +17,7 @@ import ray
 
 from bmodel.errors import RunError
 from cluster.cards import CardSlot
-from cluster.placement import has_process, taken_slots
+from cluster.placement import has_process, holder_of, taken_slots
 from cluster.work import SlotState, Work
 
 FAILURES_BEFORE_QUARANTINE = 5
@@ -138,10 +138,19 @@ class SlotTable:
             return f"it did not start within {self._limits.start_deadline_s:.0f} s"
         elif waited_s > TAKEN_AFTER_S and not state.told_waiting and _is_waiting(state):
             state.told_waiting = True
+            holder = holder_of(state.slot)
+            taken = f"{state.slot} is taken by another job" + (f" ({holder})" if holder else "")
             if not self._limits.wait_for_cards:
-                raise RunError(f"{state.slot} is taken by another job, and --no-wait is given")
-            self._tell(f"{state.slot} is taken by another job: waiting for it")
+                raise RunError(f"{taken}, and --no-wait is given")
+            self._tell(f"{taken}: waiting for it")
         return None
+
+    def take_in_users(self, state: SlotState) -> None:
+        """Say who shares a card that is ready now, once of each."""
+        new = [user for user in getattr(state.info, "other_users", ()) if user not in state.other_users]
+        if new:
+            state.other_users += new
+            self._tell(f"{state.slot} is also used by {', '.join(new)}: its times may suffer")
 
     def fail(self, state: SlotState, reason: str, *, may_probe: bool) -> list[Work]:
         """End a slot's actor; another is started after a pause, or none any more. Returns the work it leaves.

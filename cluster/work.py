@@ -77,7 +77,8 @@ class Flight:
 class SlotState:
     """A card slot as the pool sees it; times are monotonic seconds.
 
-    info: what its last worker said of itself. on_probe: whether it has failed so often that it must show first that
+    info: what its last worker said of itself. other_users: who shared the card when a worker of it was ready, of all
+    its workers. on_probe: whether it has failed so often that it must show first that
     it can still do what was done before.
     """
 
@@ -86,6 +87,7 @@ class SlotState:
     ready_ref: Any = None
     ready: bool = False
     info: Any = None
+    other_users: list[str] = field(default_factory=list)
     flights: list[Flight] = field(default_factory=list)
     failures_in_a_row: int = 0
     failures: int = 0

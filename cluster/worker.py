@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import ray
 
+from bmodel.errors import DeviceError
 from cluster.card_lock import CardLock, real_card_lock_path, virtual_card_lock_path
+from cluster.card_users import DEVICES, CardUser, open_card
 from cluster.cards import CardSlot
 from cluster.live_metrics import WorkerMetrics
 from cluster.results import ShardResult, shard_result
@@ -37,37 +40,49 @@ class WorkerSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerInfo:
-    """What a worker says of itself once it is ready; the warm-up is one batch on a blank input."""
+    """What a worker says of itself once it is ready; the warm-up is one batch on a blank input.
+
+    other_users: the other processes that had its card open before it and still have, whoever started them.
+    """
 
     host: str
     pid: int
     lock: str
     load_ms: float
     warmup_ms: float
+    other_users: tuple[str, ...] = ()
 
 
 class CardWorker:
-    """Holds a card from construction to the end of its process."""
+    """Holds a card from construction to the end of its process.
 
-    def __init__(self, slot: CardSlot, settings: WorkerSettings) -> None:
-        """Lock the card, load the network, run it once; raises DeviceError."""
+    device_folder: where the host's device files are.
+    """
+
+    def __init__(self, slot: CardSlot, settings: WorkerSettings, *, device_folder: Path = DEVICES) -> None:
+        """Lock the card, see who else has it open, load the network, run it once; raises DeviceError."""
         started = time.monotonic()
         self._settings = settings
         self._lock = CardLock(_lock_path(slot, settings.device.name))
         options = replace(settings.device, device_id=slot.device_id)
-        device = open_device(options)
-        loaded = time.monotonic()
-        device.run(np.zeros(device.spec.input.shape, np.float32))
+        users = _users(options, device_folder)
+        with _told_with(users):
+            device = open_device(options)
+            loaded = time.monotonic()
+            device.run(np.zeros(device.spec.input.shape, np.float32))
         self._spec = device.spec
         self._detector = Detector(device, settings.detect, open_preprocessor(options))
         self._card = f"{slot.host}/{slot.device_id}"
         self._metrics = WorkerMetrics(self._card)
+        still_there = {user.pid for user in _users(options, device_folder)}
         self._info = WorkerInfo(
             host=socket.gethostname(),
             pid=os.getpid(),
             lock=str(self._lock.path),
             load_ms=(loaded - started) * 1000,
             warmup_ms=(time.monotonic() - loaded) * 1000,
+            # Who only asked the card something is gone by now.
+            other_users=tuple(str(user) for user in users if user.pid in still_there),
         )
 
     def describe(self) -> WorkerInfo:
@@ -91,6 +106,24 @@ class CardWorker:
         )
         self._metrics.count(result)
         return result
+
+
+def _users(options: DeviceOptions, device_folder: Path) -> list[CardUser]:
+    """The other processes that have a real card open: its driver lets them, and they know no lock of Raysail."""
+    if options.name not in REAL_CARD_DEVICES:
+        return []
+    return open_card(options.device_id, device_folder=device_folder)
+
+
+@contextmanager
+def _told_with(users: Sequence[CardUser]) -> Iterator[None]:
+    """Add to a device's refusal who else uses the card: that may be why."""
+    try:
+        yield
+    except DeviceError as error:
+        if not users:
+            raise
+        raise DeviceError(f"{error}; the card is also used by {', '.join(map(str, users))}") from error
 
 
 def _lock_path(slot: CardSlot, device_name: str) -> Path:

@@ -39,13 +39,17 @@ class PreparedMetrics(_Block):
 
 
 class CardMetrics(_Block):
-    """One card's part: images it committed, and how often it failed or was started again."""
+    """One card's part: images it committed, and how often it failed or was started again.
+
+    other_users: the other processes that had it open when a worker of it was ready; its driver lets them share it.
+    """
 
     card: str
     images: int
     failures: int = 0
     restarts: int = 0
     quarantined: bool = False
+    other_users: tuple[str, ...] = ()
 
 
 class ModelMetrics(_Block):
@@ -105,6 +109,7 @@ def card_accounts(slots: Iterable[SlotState]) -> dict[str, CardMetrics]:
             failures=before.failures + state.failures,
             restarts=before.restarts + state.restarts,
             quarantined=before.quarantined or state.quarantined,
+            other_users=tuple(dict.fromkeys((*before.other_users, *state.other_users))),
         )
     return accounts
 

@@ -49,6 +49,7 @@ def worker_facts(slots: Iterable[SlotState]) -> list[dict[str, Any]]:
             "lock": state.info.lock,
             "load_ms": round(state.info.load_ms, 1),
             "warmup_ms": round(state.info.warmup_ms, 1),
+            "other_users": state.other_users,
         }
         for state in slots
         if state.info is not None

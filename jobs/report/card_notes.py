@@ -1,4 +1,4 @@
-"""What is to be said of a run's cards: one that was too hot, told nothing, failed or was quarantined."""
+"""What is to be said of a run's cards: one that was too hot, shared, told nothing, failed or was quarantined."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def card_notes(metrics: Metrics) -> tuple[str, ...]:
     """A sentence a card and trouble, the worst first; none where all was well."""
     health = [(_RANK[state], note) for state, note in map(_health_note, metrics.health or ()) if note]
     work = [(0 if card.quarantined else 2, note) for card in metrics.cards if (note := _work_note(card))]
-    notes = [note for _, note in sorted([*health, *work], key=lambda ranked: ranked[0])]
+    shared = [(2, _shared_note(card)) for card in metrics.cards if card.other_users]
+    notes = [note for _, note in sorted([*health, *work, *shared], key=lambda ranked: ranked[0])]
     left_out = len(notes) - MOST_NOTES
     if left_out > 0:
         notes[MOST_NOTES:] = [
@@ -49,6 +50,13 @@ def _health_note(card: CardHealthMetrics) -> tuple[str, str]:
     else:
         note = ""
     return card.state, note
+
+
+def _shared_note(card: CardMetrics) -> str:
+    return (
+        f"Card {card.card} was also used by {', '.join(card.other_users)} when its worker began, so its times may not be "
+        "its own."
+    )
 
 
 def _work_note(card: CardMetrics) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -55,10 +57,15 @@ def test_a_second_job_waits_for_a_taken_card_or_fails_at_once(cluster: SharedClu
             environment=cluster.environment,
         )
         assert refused.returncode == 1
-        assert "is taken by another job, and --no-wait is given" in refused.stderr.splitlines()[-1]
+        # The job by Ray's number of it, and its driver.
+        holder = (
+            rf"\(job [0-9a-f]{{8}}, its driver process {first.pid} on {re.escape(socket.gethostname())}\)"
+        )
+        last = refused.stderr.splitlines()[-1]
+        assert re.search(rf"is taken by another job {holder}, and --no-wait is given$", last), last
         assert refused.stderr.splitlines()[-1].startswith("raysail: card ")
         told = lines_until(second, "taken")
-        assert told[-1].endswith("is taken by another job: waiting for it")
+        assert re.search(rf"is taken by another job {holder}: waiting for it$", told[-1]), told[-1]
         assert "(node " in told[-1]
         # The first job is still at work on every card, and the second has done nothing.
         assert first.poll() is None

@@ -7,15 +7,13 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from bmodel.errors import DeviceError
 from cluster.card_lock import CardLock, lock_holder, real_card_lock_path
-from cluster.card_users import open_files
+from tests.other_process import another_process
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
@@ -29,29 +27,6 @@ lock = CardLock(Path(sys.argv[1]), wait_s=0)
 print("held", flush=True)
 sys.stdin.read()
 """
-OPEN = "import sys; file = open(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
-
-
-@contextmanager
-def another_process(program: str, path: Path, user: int | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A process that runs the program on the path until the block ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(path), str(os.getuid() if user is None else user)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
 
 
 def test_a_lock_that_another_process_holds_names_it(tmp_path: Path) -> None:
@@ -113,15 +88,3 @@ def test_a_temporary_folder_of_ones_own_is_no_way_round_the_lock(tmp_path: Path)
         check=True,
     ).stdout
     assert told.strip() == str(real_card_lock_path(3))
-
-
-def test_programs_that_know_no_lock_are_found_by_their_open_file(tmp_path: Path) -> None:
-    device = tmp_path / "bm-sophon0"
-    device.touch()
-    assert open_files(device) == []
-    with another_process(OPEN, device) as process, device.open() as own:
-        assert [pid for pid, _ in open_files(device)] == [process.pid]
-        assert open_files(device)[0][1].startswith("python")
-        assert open_files(tmp_path / "bm-sophon1") == []
-        assert not own.closed
-    assert open_files(device) == []

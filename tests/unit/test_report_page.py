@@ -296,7 +296,7 @@ def card_health(card: str, celsius: list[int | None]) -> CardHealthMetrics:
     )
 
 
-def test_a_card_that_was_hot_silent_failing_or_quarantined_is_named_first(tmp_path: Path) -> None:
+def test_a_card_that_was_hot_silent_shared_failing_or_quarantined_is_named_first(tmp_path: Path) -> None:
     run = make_run(tmp_path, MadeUp(device="sail"))
     health = (
         card_health("host/0", [60, 84]),
@@ -308,11 +308,20 @@ def test_a_card_that_was_hot_silent_failing_or_quarantined_is_named_first(tmp_pa
         CardMetrics(card="host/0", images=12, failures=1, restarts=1),
         CardMetrics(card="host/1", images=12),
         CardMetrics(card="host/4", images=0, failures=5, restarts=4, quarantined=True),
+        CardMetrics(card="host/5", images=3, other_users=("process 12 (ffmpeg)", "process 34 (bm-smi)")),
     )
     figures = with_cards(run, health=health, cards=cards)
     notes = page_of_run(run, figures).card_notes
-    assert [note.split(" ")[1] for note in notes] == ["host/2", "host/4", "host/1", "host/0", "host/3"]
-    hot, quarantined, slowed, failing, silent = notes
+    assert [note.split(" ")[1] for note in notes] == [
+        "host/2",
+        "host/4",
+        "host/1",
+        "host/0",
+        "host/5",
+        "host/3",
+    ]
+    hot, quarantined, slowed, failing, shared, silent = notes
+    assert "host/5 was also used by process 12 (ffmpeg), process 34 (bm-smi) when its worker began" in shared
     assert "got as hot as 97 °C: above 95 °C its driver calls a card faulty" in hot
     assert "in 1 of 2 samples it was slowed down" in hot
     assert "was quarantined after 5 failures" in quarantined

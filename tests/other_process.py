@@ -1,0 +1,42 @@
+"""Another process of this host that holds something, for tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+OPEN = "import sys; file = open(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+
+
+@contextmanager
+def another_process(
+    program: str, path: Path, user: int | None = None, *, name: str = "another"
+) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that runs the program on the path until the block ends; it has to print "held".
+
+    user: an argument for it. name: what it calls itself on its command line.
+    """
+    process = subprocess.Popen(
+        [name, "-c", program, str(path), str(os.getuid() if user is None else user)],
+        executable=sys.executable,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
