@@ -85,6 +85,7 @@ def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | 
         cards=cards,
         # A head or a client without cards has none of their libraries; a worker without them says so itself.
         on_this_host=cards_of_cluster is None,
+        preprocess=config.preprocess,
     )
     return Plan(
         spec=spec,

@@ -121,8 +121,9 @@ def _why_not_here(config: DetectConfig, spec: ModelSpec, point: Point) -> str:
     """Why the device cannot be had. A cluster is not joined for that: which cards it has, the run itself finds out."""
     device: str = config.device
     on_cluster = bool(config.address or os.environ.get("RAY_ADDRESS"))
-    if not (on_cluster and device == "auto"):
-        device = make_plan(config, spec, cards_of_cluster=1 if on_cluster else None).device.name
+    if on_cluster and device == "auto":
+        return ""
+    device = make_plan(config, spec, cards_of_cluster=1 if on_cluster else None).device.name
     if point.preprocess == "bmcv" and device != "sail":
         return f"bmcv needs device sail, got device {device}"
     return ""

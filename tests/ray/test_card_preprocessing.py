@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.job_runs import TINY_BMODEL, finished, metrics, options_of, rows
+from tests.job_runs import TINY_BMODEL, assert_each_once, finished, metrics, options_of, rows, run_job
+from tests.ray.chaos.card_cluster import card_cluster
 
 
 @pytest.mark.simulator
@@ -43,3 +44,27 @@ def test_images_that_the_card_refuses_are_counted(
     assert "3 images prepared on the card (BMCV), 2 on the host" in (run / "report.html").read_text(
         encoding="utf-8"
     )
+
+
+@pytest.mark.simulator
+def test_a_driver_without_card_or_sail_leaves_both_to_the_workers(
+    sail_stand_in: dict[str, str], pictures: Path, tmp_path: Path
+) -> None:
+    run, none = tmp_path / "run", tmp_path / "none"
+    options = {"images": pictures, "model": TINY_BMODEL, "preprocess": "bmcv", "limit": 6}
+    with card_cluster(hosts=0) as cluster:
+        to_cluster = {**options, "address": cluster.address}
+        # Neither has the cluster a card as yet.
+        refused = run_job(*options_of({**to_cluster, "output": none}))
+        assert refused.returncode == 2
+        assert refused.stderr.splitlines()[-1].endswith("preprocess: bmcv needs a card, and none was found")
+        assert not none.exists()
+        cluster.add_host((0,), virtual=False, environment=sail_stand_in)
+        finished(*options_of({**to_cluster, "output": run}))
+    assert_each_once(run, 6)
+    found = metrics(run)
+    assert found["device"] == "sail"
+    assert found["prepared"] == {"card": 6, "host": 0}
+    refused = run_job(*options_of({**options, "output": none}))
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].endswith("preprocess: bmcv needs a card, and none was found")

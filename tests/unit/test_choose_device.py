@@ -69,6 +69,27 @@ def test_a_clusters_cards_need_no_library_on_the_drivers_host(
         resolve_device(requested, model_path=INT8, spec=load_spec(INT8), cards=0, on_this_host=False)
 
 
+@pytest.mark.skipif(has_sail(), reason="this Python has SAIL")
+def test_the_cards_own_preprocessing_needs_sail_where_the_card_is(libsophon: Path) -> None:
+    def choose(cards: int, *, on_this_host: bool, requested: str = "auto") -> str:
+        return resolve_device(
+            requested,
+            model_path=FP32,
+            spec=load_spec(FP32),
+            cards=cards,
+            on_this_host=on_this_host,
+            preprocess="bmcv",
+        )
+
+    # A driver without a card and without SAIL leaves it to the workers to have both.
+    assert choose(2, on_this_host=False) == "sail"
+    with pytest.raises(LibraryError, match=r"SAIL .* is not installed for this Python"):
+        choose(2, on_this_host=True)
+    for here in (True, False):
+        with pytest.raises(ConfigurationError, match="preprocess: bmcv needs a card, and none was found"):
+            choose(0, on_this_host=here)
+
+
 def test_a_clusters_simulator_is_not_looked_for_on_the_drivers_host(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

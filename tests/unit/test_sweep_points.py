@@ -107,6 +107,17 @@ def test_what_can_run_here_and_why_the_rest_cannot(tmp_path: Path) -> None:
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.parametrize("device", [{}, {"device": "auto"}, {"device": "sail"}])
+def test_a_clusters_cards_may_prepare_images_whatever_this_host_has(
+    tmp_path: Path, device: dict[str, str]
+) -> None:
+    image_set(tmp_path)
+    content = {**sweep_content(tmp_path), "precision": ["fp32"], "batch": [1], "preprocess": ["bmcv"]}
+    content["options"] = {"conf": 0.1, "address": "198.51.100.7:6379", **device}
+    [row] = looked_at(content, tmp_path).values()
+    assert (row.status, row.reason) == ("ready", "")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -10,24 +10,32 @@ from bmodel.errors import ConfigurationError, LibraryError, ModelFileError
 from bmodel.libraries import find_card_libraries, find_simulator_libraries
 from bmodel.model_file import twin_path
 from bmodel.sidecar import ModelSpec, file_sha256
-from tpu_worker.devices.options import DeviceName
+from tpu_worker.devices.options import DeviceName, PreprocessName
 
 DEVICE_NAMES: tuple[DeviceName, ...] = get_args(DeviceName)
 
 
 def resolve_device(
-    requested: str, *, model_path: Path | None, spec: ModelSpec, cards: int, on_this_host: bool = True
+    requested: str,
+    *,
+    model_path: Path | None,
+    spec: ModelSpec,
+    cards: int,
+    on_this_host: bool = True,
+    preprocess: PreprocessName = "opencv",
 ) -> DeviceName:
     """Return the device for an option's value, `auto` included.
 
     cards: how many real cards there are. With cards `auto` takes SAIL, or libbmrt where this Python has no SAIL;
     without, ONNX Runtime on the CPU. on_this_host: whether the device is opened here; if not, its libraries are
-    looked for where it is, and `auto` takes libbmrt, which every card's host has. Raises ConfigurationError,
-    ModelFileError or LibraryError when it cannot work.
+    looked for where it is, and `auto` takes libbmrt, which every card's host has. preprocess: `bmcv` makes `auto` take
+    SAIL, which alone has the card's image operations. Raises ConfigurationError, ModelFileError or LibraryError when
+    it cannot work.
     """
-    name = (
-        _automatic(cards, model_path, on_this_host=on_this_host) if requested == "auto" else _named(requested)
-    )
+    if requested == "auto":
+        name = _automatic(cards, model_path, on_this_host=on_this_host, preprocess=preprocess)
+    else:
+        name = _named(requested)
     if name in {"sail", "libbmrt"} and cards < 1:
         raise ConfigurationError(f"device: '{name}' needs a card, and none was found")
     check_device(name, model_path=model_path, spec=spec, on_this_host=on_this_host)
@@ -106,12 +114,16 @@ def has_libsophon() -> bool:
     return True
 
 
-def _automatic(cards: int, model_path: Path | None, *, on_this_host: bool) -> DeviceName:
+def _automatic(
+    cards: int, model_path: Path | None, *, on_this_host: bool, preprocess: PreprocessName
+) -> DeviceName:
+    if cards < 1 and preprocess == "bmcv":
+        raise ConfigurationError("preprocess: bmcv needs a card, and none was found")
     if cards < 1:
         return "cpu"
     if model_path is not None and model_path.suffix.lower() == ".onnx":
         raise ConfigurationError(f"device: a card runs BModels; name the device 'cpu' for '{model_path}'")
-    if has_sail():
+    if preprocess == "bmcv" or has_sail():
         return "sail"
     if has_libsophon() or not on_this_host:
         return "libbmrt"

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,22 @@ class CardCluster:
         """host:port of the head."""
         return str(self._cluster.address)
 
-    def add_host(self, device_ids: Sequence[int] = (0, 1)) -> Any:
-        """Start a node with virtual cards of these numbers and wait until the cluster knows it."""
-        host = self._cluster.add_node(num_cpus=1, resources=card_resources(device_ids, virtual=True))
+    def add_host(
+        self,
+        device_ids: Sequence[int] = (0, 1),
+        *,
+        virtual: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Start a node with cards of these numbers and wait until the cluster knows it.
+
+        environment: what its processes have beside this one's.
+        """
+        host = self._cluster.add_node(
+            num_cpus=1,
+            resources=card_resources(device_ids, virtual=virtual),
+            env_vars=dict(environment or {}),
+        )
         self.hosts.append(host)
         return host
 
