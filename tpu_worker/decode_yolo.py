@@ -64,17 +64,18 @@ class YoloDecoder:
     def _from_heads(self, heads: list[Rows]) -> Candidates:
         """Candidates of raw heads, each (anchors · rows · columns, 5 + classes)."""
         objectness = np.concatenate([rows[:, 4] for rows in heads])
-        _check_finite(objectness)
+        # NaN and -∞ show in the least value, and ∞ is above the limit, so that its row is looked at.
+        _check_finite(objectness.min())
         (places,) = (objectness > self._limit).nonzero()
         rows = _take(heads, places)
         _check_finite(rows)
-        probability = _sigmoid(objectness[places])
+        box = _sigmoid(rows[:, :5])
+        probability = box[:, 4]
         row, class_id = self._label(rows[:, 5:], _logit(self._confidence / probability) - _LOOSE)
         scores = probability[row] * _sigmoid(rows[row, class_id + 5])
         table = self._anchors[places]
-        twice = 2.0 * _sigmoid(rows[:, :4])
-        centre = (twice[:, :2] - 0.5 + table[:, :2]) * table[:, 4:]
-        return self._candidates(centre, twice[:, 2:] ** 2 * table[:, 2:4], row, class_id, scores)
+        centre = (2.0 * box[:, :2] + table[:, :2]) * table[:, 4:]
+        return self._candidates(centre, box[:, 2:4] ** 2 * table[:, 2:4], row, class_id, scores)
 
     def _from_decoded(self, rows: Rows) -> Candidates:
         """Candidates of a decoded output, (boxes, cx cy w h objectness classes…), in probabilities."""
@@ -114,13 +115,13 @@ class YoloDecoder:
 
 
 def _anchor_table(head: HeadSpec, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Grid column and row, half anchor width and height, and stride of each anchor of a head, (anchors, 5).
+    """What turns σ into the boxes of a head, (anchors, 5): column and row less 0.5, twice width and height, and stride.
 
-    A raw box is xy = (2σ - 0.5 + cell) · stride, wh = (2σ)² · anchor.
+    A raw box is xy = (2σ - 0.5 + cell) · stride, wh = (2σ)² · anchor; half of its wh is σ² · 2 · anchor.
     """
     anchor, line, column = np.indices(shape[1:4]).reshape(3, -1)
-    half_wh = np.array(head.anchors_wh)[anchor] / 2.0
-    return np.column_stack((column, line, half_wh, np.full(len(anchor), head.stride)))
+    twice_wh = np.array(head.anchors_wh)[anchor] * 2.0
+    return np.column_stack((column - 0.5, line - 0.5, twice_wh, np.full(len(anchor), head.stride)))
 
 
 def _take(heads: list[Rows], places: NDArray[np.intp]) -> Rows:
@@ -148,7 +149,7 @@ def _logit(probability: float | NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
-def _check_finite(values: Rows) -> None:
+def _check_finite(values: Rows | np.float32) -> None:
     # A sum is not finite if a term is not; only values without any meaning could overflow it.
     with np.errstate(invalid="ignore", over="ignore"):
         total = np.add.reduce(values, axis=None)

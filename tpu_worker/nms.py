@@ -16,7 +16,7 @@ Indices = NDArray[np.intp]
 # Candidates looked at together: few enough that the pairs of even a heap of equal boxes fit in memory and that an
 # image with many boxes stops early, enough that the cost of a step is not numpy's overhead.
 _GROUP: Final = 512
-# Up to this many boxes, all pairs at once cost less than finding those that matter.
+# Up to this many confidences, a stable sort costs less than making keys that need none.
 _FEW: Final = 96
 # Widens the search, never the decision, beyond what rounding of the sort key could hide.
 _SLACK_PX: Final = 1e-6
@@ -56,8 +56,7 @@ def _survivors(xyxy: NDArray[np.float64], class_id: NDArray[np.int32], iou: floa
     """Mask of the kept among boxes sorted best first."""
     if not len(xyxy):
         return np.zeros(0, np.bool_)
-    find_pairs = _pairs_of_all if len(xyxy) <= _FEW else _overlapping_pairs
-    better, worse = find_pairs(xyxy, class_id, iou)
+    better, worse = _overlapping_pairs(xyxy, class_id, iou)
     kept = np.zeros(len(xyxy), np.bool_)
     undecided = np.ones(len(xyxy), np.bool_)
     while len(better):
@@ -73,22 +72,6 @@ def _survivors(xyxy: NDArray[np.float64], class_id: NDArray[np.int32], iou: floa
     return kept | undecided
 
 
-def _pairs_of_all(
-    xyxy: NDArray[np.float64], class_id: NDArray[np.int32], iou: float
-) -> tuple[Indices, Indices]:
-    """Pairs (better, worse) of one class with IoU > iou, every box held against every other."""
-    left, top, right, bottom = xyxy.T
-    width = np.minimum.outer(right, right) - np.maximum.outer(left, left)
-    height = np.minimum.outer(bottom, bottom) - np.maximum.outer(top, top)
-    shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
-    area = (right - left) * (bottom - top)
-    with np.errstate(invalid="ignore"):  # 0 / 0 of two boxes without area: not > iou
-        overlapping = shared / (np.add.outer(area, area) - shared) > iou
-    better, worse = (overlapping & np.equal.outer(class_id, class_id)).nonzero()
-    in_order = better < worse
-    return better[in_order], worse[in_order]
-
-
 def _overlapping_pairs(
     xyxy: NDArray[np.float64], class_id: NDArray[np.int32], iou: float
 ) -> tuple[Indices, Indices]:
@@ -100,17 +83,17 @@ def _overlapping_pairs(
     # One key for class and left edge: classes lie further apart than any box is wide, and float64 leaves float32's
     # edges apart.
     lefts = xyxy[:, 0]
-    least = lefts.min()
-    key = class_id * (xyxy[:, 2].max() - least + 1.0) + (lefts - least)
+    key = class_id * (xyxy[:, 2].max() - lefts.min() + 1.0) + lefts
     order = key.argsort(kind="stable")
     key = key[order]
     left, top, right, bottom = np.ascontiguousarray(xyxy[order].T)
-    reach = np.searchsorted(key, key + (1.0 - iou) * (right - left) + _SLACK_PX, side="right")
+    width = right - left
+    reach = key.searchsorted(key + ((1.0 - iou) * width + _SLACK_PX), side="right")
     first, second = _runs(np.arange(1, len(xyxy) + 1), reach)
-    width = np.minimum(right[first], right[second]) - left[second]
-    height = np.minimum(bottom[first], bottom[second]) - np.maximum(top[first], top[second])
-    shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
-    area = (right - left) * (bottom - top)
+    shared_w = np.minimum(right[first], right[second]) - left[second]
+    shared_h = np.minimum(bottom[first], bottom[second]) - np.maximum(top[first], top[second])
+    shared = np.maximum(shared_w, 0.0) * np.maximum(shared_h, 0.0)
+    area = width * (bottom - top)
     with np.errstate(invalid="ignore"):  # 0 / 0 of two boxes without area: not > iou
         overlapping = shared / (area[first] + area[second] - shared) > iou
     one, other = order[first[overlapping]], order[second[overlapping]]
@@ -120,6 +103,6 @@ def _overlapping_pairs(
 def _runs(starts: Indices, ends: Indices) -> tuple[Indices, Indices]:
     """Every (i, j) with starts[i] <= j < ends[i]."""
     lengths = np.maximum(ends - starts, 0)
-    first = np.repeat(np.arange(len(starts)), lengths)
-    before = np.cumsum(lengths) - lengths
+    first = np.arange(len(starts)).repeat(lengths)
+    before = lengths.cumsum() - lengths
     return first, np.arange(len(first)) + (starts - before)[first]

@@ -84,9 +84,7 @@ def _figure(
         samples={name: tuple(series) for name, series in samples.items()},
         samples_unit="images/s",
         goal=None if goal is None else Goal(at_least=goal),
-        note=""
-        if goal
-        else f"the host's share is {HOST_FACTOR:.0f} times as large, as on the vendor's ARM box",
+        note=_note(service_ms, samples["raysail"], busy=busy),
     )
 
 
