@@ -103,7 +103,8 @@ def test_the_peer_suppresses_as_the_product_does() -> None:
     boxes = np.concatenate([corner, corner + dice.uniform(10, 60, (200, 2))], 1).astype(np.float32)
     kept = suppress(boxes, np.zeros(200, np.int32), iou=0.5, max_detections=200)
     assert 0 < len(kept) < 200
-    assert greedy(boxes.astype(np.float64), 0.5) == kept.tolist()
+    best_first = -np.arange(200.0)
+    assert greedy(boxes.astype(np.float64), best_first, 0.5) == kept.tolist()
 
 
 def test_other_boxes_are_not_the_same() -> None:
