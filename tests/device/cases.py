@@ -1,7 +1,8 @@
-"""Which devices the contract suite opens, and with what."""
+"""Which devices the contract suite opens, and with what; `tests/card` opens real ones in the same way."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,14 @@ SERVICE_MS = 20.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """A device and one of the committed networks."""
+    """A device and one of the committed networks.
+
+    device_id: the card's number, where it is a real one.
+    """
 
     name: DeviceName
     model: str
+    device_id: int = 0
 
     def __str__(self) -> str:
         return f"{self.name}-{self.model}"
@@ -40,7 +45,14 @@ class Case:
     @property
     def options(self) -> DeviceOptions:
         timed = TimedOptions(service_ms=SERVICE_MS)
-        return DeviceOptions(name=self.name, spec=self.spec, model_path=self.path, threads=1, timed=timed)
+        return DeviceOptions(
+            name=self.name,
+            spec=self.spec,
+            model_path=self.path,
+            device_id=self.device_id,
+            threads=1,
+            timed=timed,
+        )
 
     def open(self) -> Device:
         return open_device(self.options)
@@ -53,6 +65,11 @@ CASES = [
     *(Case(name="simulator", model=model) for model in (*FP32, "tiny_int8_1b_quantised")),
     *(Case(name="sail", model=model) for model in (*FP32, "tiny_int8_1b_quantised")),
 ]
+
+
+def import_paths() -> list[str]:
+    """Where another process finds what this one has: the project, and SAIL's stand-in if that is in use here."""
+    return [str(ROOT), *(path for path in sys.path if path == str(FAKES))]
 
 
 def random_batch(spec: ModelSpec, seed: int = 0) -> NDArray[np.float32]:

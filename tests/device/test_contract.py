@@ -15,20 +15,29 @@ import numpy as np
 import pytest
 
 from bmodel.errors import DeviceError, ModelFileError
-from tests.device.cases import CASES, FAKES, ROOT, Case, random_batch
+from tests.device.cases import CASES, ROOT, Case, import_paths, random_batch
 from tpu_worker.devices import Device, open_device
 
-MODEL_CASES = [case for case in CASES if case.name != "timed" and case.model == "tiny_fp32_1b"]
-OF_FOUR = [case for case in CASES if case.model == "tiny_fp32_4b"]
 ONE_EACH = [case for case in CASES if case.model == "tiny_fp32_1b"]
+OF_FOUR = [case for case in CASES if case.model == "tiny_fp32_4b"]
+OF_FILES = [case for case in ONE_EACH if case.name != "timed"]
+NATIVE = [case for case in ONE_EACH if case.name in {"simulator", "sail"}]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=str)
-def case(request: pytest.FixtureRequest) -> Case:
-    chosen: Case = request.param
-    if chosen.name in {"simulator", "sail"}:
-        request.getfixturevalue(chosen.name)
-    return chosen
+def chosen(request: pytest.FixtureRequest) -> Case:
+    """The case of a parameter, with the library it needs."""
+    case: Case = request.param
+    if case.name in {"simulator", "sail"}:
+        request.getfixturevalue(case.name)
+    return case
+
+
+# What the questions below are asked of. Those of real cards are in tests/card/test_card.py, under the same names.
+case = pytest.fixture(chosen, scope="module", params=CASES, ids=str, name="case")
+one_of_each = pytest.fixture(chosen, scope="module", params=ONE_EACH, ids=str, name="one_of_each")
+of_four = pytest.fixture(chosen, scope="module", params=OF_FOUR, ids=str, name="of_four")
+of_file = pytest.fixture(chosen, scope="module", params=OF_FILES, ids=str, name="of_file")
+native = pytest.fixture(chosen, scope="module", params=NATIVE, ids=str, name="native")
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +45,6 @@ def device(case: Case) -> Iterator[Device]:
     opened = case.open()
     yield opened
     opened.close()
-
-
-@pytest.fixture(params=ONE_EACH, ids=str)
-def one_of_each(request: pytest.FixtureRequest) -> Case:
-    chosen: Case = request.param
-    if chosen.name in {"simulator", "sail"}:
-        request.getfixturevalue(chosen.name)
-    return chosen
 
 
 def test_outputs_are_the_specs_and_the_callers_own(device: Device) -> None:
@@ -84,14 +85,15 @@ def test_the_argument_is_never_changed(device: Device) -> None:
             np.testing.assert_array_equal(output, wanted)
 
 
-@pytest.mark.parametrize("case", OF_FOUR, ids=str, indirect=True, scope="module")
-def test_each_image_of_a_batch_has_its_own_result(device: Device) -> None:
+def test_each_image_of_a_batch_has_its_own_result(of_four: Case) -> None:
+    device = of_four.open()
     assert device.spec.batch == 4
     batch = random_batch(device.spec)
     forward, backward = device.run(batch), device.run(batch[::-1].copy())
     for one, other in zip(forward, backward, strict=True):
         np.testing.assert_array_equal(one, other[::-1])
     assert not np.array_equal(forward[0][0], forward[0][1])
+    device.close()
 
 
 def test_other_arguments_are_refused(device: Device) -> None:
@@ -134,7 +136,8 @@ def test_a_closed_device_refuses(one_of_each: Case) -> None:
     device.run(batch)
     device.close()
     device.close()
-    with pytest.raises(DeviceError, match=r"card 0 with '.*tiny_fp32_1b.bmodel': the device is closed"):
+    place = rf"card {one_of_each.device_id} with '.*tiny_fp32_1b.bmodel'"
+    with pytest.raises(DeviceError, match=f"{place}: the device is closed"):
         device.run(batch)
     again = one_of_each.open()
     assert len(again.run(batch)) == len(again.spec.outputs)
@@ -167,21 +170,16 @@ def test_other_threads_run_meanwhile(one_of_each: Case) -> None:
     assert counted >= 10, f"{counted} ticks in {lasted_ms:.0f} ms"
 
 
-@pytest.mark.parametrize("case_of_file", MODEL_CASES, ids=str)
-def test_a_file_that_is_not_the_specs_is_refused(
-    request: pytest.FixtureRequest, case_of_file: Case, tmp_path: Path
-) -> None:
-    if case_of_file.name in {"simulator", "sail"}:
-        request.getfixturevalue(case_of_file.name)
-    options = case_of_file.options
-    if case_of_file.name == "cpu":
+def test_a_file_that_is_not_the_specs_is_refused(of_file: Case, tmp_path: Path) -> None:
+    options = of_file.options
+    if of_file.name == "cpu":
         options = replace(options, spec=options.spec.model_copy(update={"source_sha256": "0" * 64}))
         with pytest.raises(ModelFileError, match="source_sha256: must be 000"):
             open_device(options)
         return
     other = Path(shutil.copy(ROOT / "bmodel/tiny_fp32_4b.bmodel", tmp_path / "other.bmodel"))
     cut = tmp_path / "cut.bmodel"
-    cut.write_bytes(case_of_file.path.read_bytes()[:9000])
+    cut.write_bytes(of_file.path.read_bytes()[:9000])
     for path, message in (
         (other, "file_sha256: must be"),
         (cut, "the file is cut off"),
@@ -193,10 +191,10 @@ def test_a_file_that_is_not_the_specs_is_refused(
 
 SCRIPT = """
 import os, sys
-sys.path[:0] = [{root!r}, {fakes!r}]
+sys.path[:0] = {paths!r}
 import numpy as np
 from tests.device.cases import Case, random_batch
-device = Case(name={name!r}, model="tiny_fp32_1b").open()
+device = {case!r}.open()
 batch = random_batch(device.spec)
 device.run(batch)
 {rest}
@@ -204,8 +202,7 @@ device.run(batch)
 
 
 def in_a_process(case: Case, rest: str) -> subprocess.CompletedProcess[str]:
-    fakes = str(FAKES) if case.name == "sail" else str(ROOT)
-    script = SCRIPT.format(root=str(ROOT), fakes=fakes, name=case.name, rest=rest)
+    script = SCRIPT.format(paths=import_paths(), case=case, rest=rest)
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
 
 
@@ -214,14 +211,9 @@ def test_a_process_may_end_without_closing_and_prints_nothing_of_its_own(one_of_
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "the job\n", "its errors\n")
 
 
-NEEDS_A_PROCESS_OF_ITS_OWN = [case for case in ONE_EACH if case.name in {"simulator", "sail"}]
-
-
-@pytest.mark.parametrize("case", NEEDS_A_PROCESS_OF_ITS_OWN, ids=str)
-def test_a_forked_child_is_refused_instead_of_hanging(request: pytest.FixtureRequest, case: Case) -> None:
-    request.getfixturevalue(case.name)
+def test_a_forked_child_is_refused_instead_of_hanging(native: Case) -> None:
     outcome = in_a_process(
-        case,
+        native,
         """
 child = os.fork()
 if child == 0:
@@ -235,16 +227,14 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(device.run(batch))
     )
     lines = outcome.stdout.splitlines()
     assert outcome.returncode == 0, outcome.stderr
-    assert lines[0].startswith("DeviceError card 0 with")
+    assert lines[0].startswith(f"DeviceError card {native.device_id} with")
     assert "opened before a fork" in lines[0]
     assert lines[1] == "5 3"
 
 
-@pytest.mark.parametrize("case", NEEDS_A_PROCESS_OF_ITS_OWN, ids=str)
-def test_two_devices_of_one_process_do_not_mix(request: pytest.FixtureRequest, case: Case) -> None:
-    request.getfixturevalue(case.name)
-    devices = [case.open(), case.open()]
-    batches = [random_batch(case.spec, seed) for seed in (5, 6)]
+def test_two_devices_of_one_process_do_not_mix(native: Case) -> None:
+    devices = [native.open(), native.open()]
+    batches = [random_batch(native.spec, seed) for seed in (5, 6)]
     expected = [devices[0].run(batch) for batch in batches]
     for device, batch, wanted in zip(devices, batches, expected, strict=True):
         for output, right in zip(device.run(batch), wanted, strict=True):
