@@ -1,7 +1,7 @@
 """G: a shard's tables → two Parquet files and one commit record, exactly once.
 
 A shard counts when its record is there; the record is made after both files are. What dies before that leaves files
-that nobody counts and the next attempt replaces. One driver owns a run (jobs/run_lock.py), so the first commit of a
+that nobody counts and the next attempt replaces. One driver owns a run (jobs/run_folder/lock.py), so the first commit of a
 range wins by order, and a later one is dropped.
 """
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 from bmodel.errors import RunError
 from cluster.results import DETECTIONS_SCHEMA, IMAGES_SCHEMA, ShardResult
 from cluster.work import Shard
-from jobs.run_store import RunStore
+from jobs.run_folder.store import RunStore
 from jobs.write_parquet import parquet_bytes, row_count, table_of
 
 PART_FILE = re.compile(r"part-(?P<stem>\d+-\d+)(-[0-9a-f]+)?\.parquet")

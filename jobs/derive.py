@@ -14,8 +14,8 @@ from jobs.metrics import Metrics, TimeSpent, card_accounts
 from jobs.metrics_file import write_metrics
 from jobs.prepare import Plan
 from jobs.report.command import write_report
-from jobs.run_folder import RunFolder, finish_run
-from jobs.save_images import save_images
+from jobs.report.save_images import save_images
+from jobs.run_folder.folder import RunFolder, finish_run
 from jobs.write_labels import write_labels
 
 

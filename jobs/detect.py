@@ -28,10 +28,10 @@ from jobs.images import ImageList, list_images
 from jobs.options import detect_command
 from jobs.prepare import Plan, check_ground_truth, load_model, make_plan
 from jobs.progress import RunProgress
-from jobs.run_facts import default_output, run_facts, worker_facts
-from jobs.run_folder import RunFolder, begin_run, check_folder
-from jobs.run_lock import run_lock
-from jobs.run_store import open_store
+from jobs.run_folder.facts import default_output, run_facts, worker_facts
+from jobs.run_folder.folder import RunFolder, begin_run, check_folder
+from jobs.run_folder.lock import run_lock
+from jobs.run_folder.store import open_store
 from jobs.shards import default_shard_size, make_shards, remaining_shards
 from jobs.stop_signals import Stopped, StopRequest, stoppable
 from jobs.summary import print_summary

@@ -15,8 +15,8 @@ from bmodel.errors import RunError
 from cluster.cards import CardSlot
 from cluster.health import FAULTY_CELSIUS, SLOWED_CELSIUS, Sample
 from cluster.health_watch import HealthWatch
-from jobs.run_folder import RunFolder
-from jobs.run_store import RunStore
+from jobs.run_folder.folder import RunFolder
+from jobs.run_folder.store import RunStore
 from jobs.write_parquet import parquet_bytes
 
 HEALTH = "health.parquet"

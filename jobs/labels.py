@@ -9,8 +9,8 @@ import typer
 
 from bmodel.sidecar import ModelSpec
 from data.formats import WrittenFormat
-from jobs.run_folder import open_run
-from jobs.run_store import open_store
+from jobs.run_folder.folder import open_run
+from jobs.run_folder.store import open_store
 from jobs.write_labels import write_labels
 
 

@@ -17,7 +17,7 @@ from jobs.health import CardHealthMetrics
 from jobs.latency import read_timings, summarise_latency, summarise_throughput
 from jobs.mean_ap import Evaluator, MeanAp, evaluate
 from jobs.metrics import CardMetrics, ImageCounts, Metrics, ModelMetrics, PreparedMetrics, TimeSpent
-from jobs.read_run import scored_detections
+from jobs.run_folder.read_run import scored_detections
 from jobs.score import ScoreProtocol, score_of
 
 VERSIONS_OF = (

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from bmodel.errors import ConfigurationError, RunError
 from jobs.metrics import Metrics
-from jobs.run_folder import SUCCESS, RunFolder
+from jobs.run_folder.folder import SUCCESS, RunFolder
 
 METRICS: Final = "metrics.json"
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from bmodel.errors import ConfigurationError
 from jobs.configuration import DetectConfig
-from jobs.evaluate_run import evaluate_run
+from jobs.evaluate.run import evaluate_run
 from jobs.images import list_images
 from jobs.metrics import Metrics
 from jobs.metrics_file import read_metrics
 from jobs.prepare import REAL_CARD_DEVICES, load_model, make_plan
-from jobs.run_facts import run_facts
-from jobs.run_folder import RUN, SUCCESS, RunFolder, open_run
-from jobs.run_store import open_store
+from jobs.run_folder.facts import run_facts
+from jobs.run_folder.folder import RUN, SUCCESS, RunFolder, open_run
+from jobs.run_folder.store import open_store
 from jobs.stop_signals import Stopped
 
 # What may change without changing a figure.

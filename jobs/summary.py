@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.metrics import Metrics
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
 
 WIDTH = 80
 MOST_CLASSES = 10

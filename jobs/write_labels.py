@@ -13,10 +13,10 @@ from data.formats import LabelFormat, format_labels
 from data.label_names import label_stems
 from jobs.commit import CommitLog
 from jobs.latency import CARD_DEVICES, predicted_i_time_ms
-from jobs.local_store import LocalStore
-from jobs.read_run import image_rows
-from jobs.run_store import RunStore
-from jobs.store_errors import as_run_error
+from jobs.run_folder.local_store import LocalStore
+from jobs.run_folder.read_run import image_rows
+from jobs.run_folder.store import RunStore
+from jobs.run_folder.store_errors import as_run_error
 
 
 def label_names(image_ids: list[str]) -> dict[str, str]:

@@ -18,8 +18,8 @@ from cluster.work import Shard
 from data.formats import write_coco
 from jobs.measure import measure, versions
 from jobs.metrics import CardMetrics, TimeSpent, model_metrics
-from jobs.run_folder import RunFolder, begin_run, finish_run
-from jobs.run_store import LocalStore
+from jobs.run_folder.folder import RunFolder, begin_run, finish_run
+from jobs.run_folder.store import LocalStore
 from tests.small_specs import head_spec
 from tpu_worker.boxes import Detections
 from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes

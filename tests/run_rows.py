@@ -10,7 +10,7 @@ import numpy as np
 from cluster.results import ShardResult, shard_result
 from cluster.work import Shard
 from jobs.commit import CommitLog
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
 from tpu_worker.boxes import Detections
 from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.job_file import read_job_file
-from jobs.sweep_file import Sweep
+from jobs.sweep.file import Sweep
 from tests.reproduction_files import ROOT, write_yaml
 
 

@@ -13,7 +13,7 @@ from bmodel.errors import ConfigurationError
 from jobs.metrics_file import METRICS, read_metrics
 from jobs.path_kind import why_neither_file_nor_folder
 from jobs.plan.values import HostCosts
-from jobs.run_folder import RunFolder, open_run
+from jobs.run_folder.folder import RunFolder, open_run
 
 DEFAULT_COSTS: Final = "host_costs.json"
 

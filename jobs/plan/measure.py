@@ -23,7 +23,7 @@ from jobs.commit import CommitLog
 from jobs.images import list_images
 from jobs.path_kind import why_neither_file_nor_folder
 from jobs.plan.values import HostCosts
-from jobs.run_store import open_store
+from jobs.run_folder.store import open_store
 from tpu_worker.detector import DetectOptions, Detector
 from tpu_worker.devices import DeviceOptions, TimedOptions, open_device
 from tpu_worker.devices.choose_device import cpu_model_path

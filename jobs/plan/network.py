@@ -10,7 +10,7 @@ from bmodel.model_file import load_spec
 from bmodel.sidecar import SIDECAR_SUFFIX, ModelSpec, Precision, read_sidecar
 from jobs.path_kind import why_not_a_file
 from jobs.plan.values import CardTime
-from jobs.sweep_predictions import read_predictions
+from jobs.sweep.predictions import read_predictions
 
 PREDICTIONS: Final = Path("docs/results/latency.json")
 

@@ -23,7 +23,7 @@ from jobs.plan.costs import default_costs
 from jobs.plan.measure import measure_host
 from jobs.plan.model import pace
 from jobs.plan.values import CardTime, Fleet, HostCosts, Work
-from jobs.run_folder import open_run
+from jobs.run_folder.folder import open_run
 from jobs.text_tables import figure, markdown_table
 from tpu_worker.detector import DetectOptions
 from tpu_worker.devices.timed import standard_spec

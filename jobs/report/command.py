@@ -13,7 +13,7 @@ from jobs.metrics_file import read_metrics
 from jobs.report.comparison import compare_runs
 from jobs.report.page import page_of_run
 from jobs.report.render import render
-from jobs.run_folder import RunFolder, open_run
+from jobs.run_folder.folder import RunFolder, open_run
 
 REPORT = "report.html"
 COMPARISON = Path("comparison.html")

@@ -17,7 +17,7 @@ from jobs.report.figures import Group, Row, differing_rows, figure_groups
 from jobs.report.format import count, fraction
 from jobs.report.latency import StagePart, stage_parts
 from jobs.report.run import judged_run
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
 
 COLOURS = 6
 MOST_CLASSES = 24

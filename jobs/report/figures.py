@@ -9,7 +9,7 @@ from jobs.latency import STAGES
 from jobs.mean_ap_values import MeanAp
 from jobs.metrics import Metrics
 from jobs.report.format import TIMES, count, decimal, fraction, setting
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
 
 # What differs between any two runs and tells nothing.
 _UNTELLING = frozenset({"output", "resume", "save-images"})

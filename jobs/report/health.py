@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from jobs.report.charts import Chart, Shape, line, ticks
 from jobs.report.format import decimal
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
 
 HEALTH = "health.parquet"
 MOST_POINTS = 400

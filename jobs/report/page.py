@@ -34,7 +34,7 @@ from jobs.report.summary import (
 )
 from jobs.report.timeline import Timeline, draw_throughput, draw_timeline
 from jobs.report.truth import Judged
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
 
 SHOWN = 20
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bmodel.errors import RaysailError
 from jobs.images import list_images
 from jobs.report.gallery import Box, Scene
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
 from tpu_worker.image_header import ImageError
 from tpu_worker.read_image import ReadOptions, read_image
 

@@ -10,10 +10,10 @@ from bmodel.sidecar import ModelSpec
 from data.formats import FormatError
 from jobs.measure import truth_of_run
 from jobs.metrics import Metrics
-from jobs.read_run import scored_detections
 from jobs.report.gallery import Gallery, judged_gallery, plain_gallery
 from jobs.report.truth import Judged, judge
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
+from jobs.run_folder.read_run import scored_detections
 
 
 def run_name(run: RunFolder) -> str:

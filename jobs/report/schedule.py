@@ -12,7 +12,7 @@ from bmodel.sidecar import ModelSpec
 from jobs.latency import LatencyMetrics
 from jobs.report.charts import Tick, ticks
 from jobs.report.format import decimal, milliseconds, percent
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
 
 LAYERS = 10
 LONGEST_NAME = 44

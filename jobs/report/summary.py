@@ -19,7 +19,7 @@ from jobs.report.format import (
     plural,
     setting,
 )
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

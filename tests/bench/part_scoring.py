@@ -21,10 +21,10 @@ from jobs.images import list_images
 from jobs.mean_ap import evaluate
 from jobs.mean_ap_coco import coco_ap
 from jobs.prepare import load_model, make_plan
-from jobs.read_run import scored_detections
-from jobs.run_facts import run_facts
-from jobs.run_folder import RunFolder, begin_run
-from jobs.run_store import open_store
+from jobs.run_folder.facts import run_facts
+from jobs.run_folder.folder import RunFolder, begin_run
+from jobs.run_folder.read_run import scored_detections
+from jobs.run_folder.store import open_store
 from tests.bench.findings import Findings
 from tests.bench.machine import ROOT
 from tests.bench.material import BUILD, Material

@@ -20,9 +20,9 @@ from jobs.detect import _detect_images
 from jobs.images import list_images
 from jobs.latency import Timings, read_timings
 from jobs.prepare import Plan, load_model, make_plan
-from jobs.run_facts import run_facts
-from jobs.run_folder import RunFolder, begin_run, open_run
-from jobs.run_store import open_store
+from jobs.run_folder.facts import run_facts
+from jobs.run_folder.folder import RunFolder, begin_run, open_run
+from jobs.run_folder.store import open_store
 from jobs.stop_signals import stoppable
 from tests.bench.material import BUILD
 

@@ -18,7 +18,7 @@ from models.make_tiny import draw_pictures
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models/tiny.onnx"
 PROGRAM = (
-    "from jobs.compile import command; from jobs.command_line import run_alone; "
+    "from jobs.compile.command import command; from jobs.command_line import run_alone; "
     "run_alone(command, prog_name='raysail compile')"
 )
 

@@ -12,7 +12,7 @@ from bmodel.errors import LibraryError
 from bmodel.model_file import load_spec
 from bmodel.sidecar import read_sidecar, sidecar_path
 from bmodel.toolchain import find_toolchain
-from jobs.verify import Twins, verify
+from jobs.compile.verify import Twins, verify
 from models.make_tiny import build_tiny
 from tests.device.compile_cases import TINY, names, run_compile, write_pictures
 

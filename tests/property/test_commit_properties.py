@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cluster.work import Shard
 from jobs.commit import CommitLog
-from jobs.run_store import LocalStore
+from jobs.run_folder.store import LocalStore
 from jobs.shards import make_shards, remaining_shards
 from tests.run_rows import refs, rows_of
 

@@ -17,7 +17,7 @@ from cluster.connect import connected
 from cluster.health import HealthSampler, Sample, sample_card
 from cluster.health_hosts import HealthHosts
 from jobs.health import summarise_health
-from jobs.run_folder import open_run
+from jobs.run_folder.folder import open_run
 from tests.job_runs import TINY_BMODEL, assert_each_once, finished, metrics, options_of
 from tests.ray.conftest import SharedCluster
 from tpu_worker.devices.sail import CardHealth

@@ -28,9 +28,9 @@ from jobs.derive import derive
 from jobs.detect import _detect_images
 from jobs.images import list_images
 from jobs.prepare import load_model, make_plan
-from jobs.run_facts import run_facts
-from jobs.run_folder import begin_run
-from jobs.run_store import open_store
+from jobs.run_folder.facts import run_facts
+from jobs.run_folder.folder import begin_run
+from jobs.run_folder.store import open_store
 from jobs.stop_signals import stoppable
 
 images, model, output, devices = sys.argv[1:]

@@ -23,7 +23,7 @@ from cluster.work import Shard
 from cluster.worker import CardWorker, WorkerSettings
 from jobs.commit import CommitLog
 from jobs.images import list_images
-from jobs.run_store import LocalStore
+from jobs.run_folder.store import LocalStore
 from jobs.shards import make_shards
 from tests.job_runs import assert_each_once, commit_count, findings, rows, write_pictures
 from tests.ray.chaos.card_cluster import CardCluster, card_cluster, wait_until

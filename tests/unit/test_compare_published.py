@@ -11,9 +11,15 @@ import pytest
 
 from bmodel.errors import ConfigurationError
 from data.formats import FormatError
-from jobs.compare_page import comparison_section, differences_csv, files_csv
-from jobs.compare_published import ComparisonSummary, FileComparison, compare, read_folder, summarise
-from jobs.reproduce import command
+from jobs.reproduce.command import command
+from jobs.reproduce.compare_page import comparison_section, differences_csv, files_csv
+from jobs.reproduce.compare_published import (
+    ComparisonSummary,
+    FileComparison,
+    compare,
+    read_folder,
+    summarise,
+)
 from tests.label_sets import write_files
 from tests.published_files import copy_with_damage, hand_in
 

@@ -14,8 +14,8 @@ import ray
 from bmodel.errors import ConfigurationError, LibraryError, ModelFileError, RaysailError, RunError
 from jobs.configuration import parse_config
 from jobs.detect import detect
-from jobs.run_folder import begin_run
-from jobs.run_store import LocalStore
+from jobs.run_folder.folder import begin_run
+from jobs.run_folder.store import LocalStore
 from tests.job_runs import TINY_BMODEL, TINY_ONNX, write_pictures
 from tests.run_rows import facts, refs
 

@@ -15,10 +15,10 @@ import pytest
 from bmodel.errors import LibraryError, RunError
 from bmodel.libraries import SIMULATOR_SHA256, find_simulator_libraries
 from cluster.look import ClusterLook
-from jobs.doctor_cards import check_cards, check_driver, check_model, check_sail, sail_builds
-from jobs.doctor_check import Check, run_checks
-from jobs.doctor_cluster import check_cluster, describe
-from jobs.doctor_host import (
+from jobs.doctor.cards import check_cards, check_driver, check_model, check_sail, sail_builds
+from jobs.doctor.check import Check, run_checks
+from jobs.doctor.cluster import check_cluster, describe
+from jobs.doctor.host import (
     NEWEST_PYTHON,
     OLDEST_PYTHON,
     check_disks,

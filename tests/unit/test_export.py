@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from bmodel.errors import ConfigurationError
 from jobs.export import export_command
 from jobs.metrics_file import read_metrics
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
 from tests.report_runs import MadeUp, make_run
 
 

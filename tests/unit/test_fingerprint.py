@@ -9,7 +9,7 @@ import pytest
 from bmodel.errors import RunError
 from bmodel.sidecar import HeadSpec, ModelSpec, Normalisation
 from jobs.configuration import DetectConfig
-from jobs.fingerprint import check_same, fingerprint
+from jobs.run_folder.fingerprint import check_same, fingerprint
 from tests.small_specs import decoded_spec, head_spec
 
 SPEC = head_spec()

@@ -15,9 +15,9 @@ from cluster.health import Sample, over_hot, sample_card
 from cluster.health_watch import HealthWatch, Named
 from jobs.commit import CommitLog
 from jobs.health import HEALTH, read_health, sampled_health, summarise_health, write_health
-from jobs.local_store import LocalStore
 from jobs.report.health import health_charts
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
+from jobs.run_folder.local_store import LocalStore
 from tpu_worker.devices.sail import CardHealth
 
 

@@ -13,7 +13,7 @@ import pytest
 from bmodel.errors import ConfigurationError
 from jobs.image_sources import hide_secrets
 from jobs.images import ImageList, list_images
-from jobs.run_store import open_store
+from jobs.run_folder.store import open_store
 
 
 def touch(folder: Path, *names: str) -> Path:

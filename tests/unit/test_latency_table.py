@@ -10,9 +10,9 @@ import pytest
 from bmodel.errors import ConfigurationError
 from bmodel.latency import analyse
 from bmodel.schedule import read_schedule
-from jobs.latency_rows import TableRow, make_row, render, write_tables
-from jobs.latency_table import compile_family
-from jobs.published_latency import PUBLISHED, Published
+from jobs.latency_table.published import PUBLISHED, Published
+from jobs.latency_table.rows import TableRow, make_row, render, write_tables
+from jobs.latency_table.table import compile_family
 
 RESULTS = Path(__file__).parents[2] / "docs/results/latency.json"
 SCHEDULE = Path(__file__).with_name("schedules") / "tiny_int8_1b.dat"

@@ -11,8 +11,8 @@ from bmodel.errors import ConfigurationError, RunError
 from cluster.work import Shard
 from jobs.commit import CommitLog
 from jobs.images import list_images
-from jobs.run_folder import begin_run, check_folder, finish_run, open_run
-from jobs.run_store import ObjectStore, open_store
+from jobs.run_folder.folder import begin_run, check_folder, finish_run, open_run
+from jobs.run_folder.store import ObjectStore, open_store
 from jobs.write_labels import write_labels
 from tests.image_files import encode, landscape
 from tests.object_store import BUCKET, KEY, S3, SECRET, s3_server

@@ -14,8 +14,8 @@ from bmodel.latency import correct
 from bmodel.layer_ranking import LayerRanking, RankedLayer
 from bmodel.model_file import load_spec
 from jobs.mean_ap_values import CocoAp, CocoClassAp, MeanAp, VocAp, YoloAp
-from jobs.quantize_bench import Bench, BudgetSpentError
-from jobs.quantize_choice import (
+from jobs.quantize.bench import Bench, BudgetSpentError
+from jobs.quantize.choice import (
     best,
     choose_finalists,
     int8_variant,
@@ -24,11 +24,11 @@ from jobs.quantize_choice import (
     spread,
     worthwhile,
 )
-from jobs.quantize_measure import agreement, head_errors, scored
-from jobs.quantize_options import QuantizeOptions, split_images
-from jobs.quantize_report import render, write_report
-from jobs.quantize_values import Finalist, HeadError, Study, Tuned, Variant
-from jobs.simulate_images import Observed
+from jobs.quantize.measure import agreement, head_errors, scored
+from jobs.quantize.options import QuantizeOptions, split_images
+from jobs.quantize.report import render, write_report
+from jobs.quantize.simulate_images import Observed
+from jobs.quantize.values import Finalist, HeadError, Study, Tuned, Variant
 from tpu_worker.boxes import Detections
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from jobs.metrics_file import read_metrics
 from jobs.report.command import report_command
 from jobs.report.comparison import compare_runs
 from jobs.report.format import fraction
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
 from tests.report_runs import MadeUp, make_run
 
 

@@ -21,8 +21,8 @@ from jobs.metrics import CardMetrics, Metrics
 from jobs.metrics_file import read_metrics, write_metrics
 from jobs.report.command import report_command, write_report
 from jobs.report.page import page_of_run
-from jobs.run_folder import RunFolder, open_run
-from jobs.run_store import LocalStore
+from jobs.run_folder.folder import RunFolder, open_run
+from jobs.run_folder.store import LocalStore
 from tests.report_runs import MadeUp, make_run
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}

@@ -14,7 +14,7 @@ from bmodel.sidecar import ModelSpec, read_sidecar, sidecar_path
 from jobs.metrics_file import read_metrics
 from jobs.report.command import report_page
 from jobs.report.schedule import LAYERS, layer_bars, schedule_picture
-from jobs.run_folder import RunFolder
+from jobs.run_folder.folder import RunFolder
 from tests.report_runs import MadeUp, make_run
 
 COMPILED = Path(bmodel.__file__).parent / "tiny_fp32_1b.bmodel"

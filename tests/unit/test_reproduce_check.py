@@ -12,9 +12,9 @@ import pytest
 from bmodel.errors import ConfigurationError
 from data.formats import write_coco
 from jobs.job_file import read_job_file
-from jobs.reproduce import reproduce
-from jobs.reproduce_check import Preparation, prepare
-from jobs.reproduce_file import Reproduction
+from jobs.reproduce.check import Preparation, prepare
+from jobs.reproduce.command import reproduce
+from jobs.reproduce.file import Reproduction
 from tests.label_sets import write_files
 from tests.reproduction_files import COUNT, NAMES, ROOT, image_set, reproduction, write_yaml
 

@@ -11,9 +11,9 @@ from jobs.job_file import read_job_file
 from jobs.latency import ITimeSource, LatencyMetrics, ThroughputMetrics
 from jobs.mean_ap_values import CocoAp, MeanAp, VocAp, YoloAp
 from jobs.metrics import ImageCounts, Metrics, ModelMetrics, TimeSpent
-from jobs.reproduce_figures import Figure, figures, verdict_of
-from jobs.reproduce_file import Reproduction, SetName
-from jobs.reproduce_page import ReproductionResult, render
+from jobs.reproduce.figures import Figure, figures, verdict_of
+from jobs.reproduce.file import Reproduction, SetName
+from jobs.reproduce.page import ReproductionResult, render
 from tests.reproduction_files import COUNT, reproduction, write_yaml
 
 CARD: ITimeSource = "measured on BM1684"

@@ -14,8 +14,8 @@ from bmodel.errors import ConfigurationError, ModelFileError
 from bmodel.latency import analyse
 from bmodel.schedule import read_schedule
 from bmodel.sidecar import read_sidecar, sidecar_path
-from jobs.latency_picture import latency_svg
-from jobs.show_latency import describe, describe_sidecar, load
+from jobs.latency_table.command import describe, describe_sidecar, load
+from jobs.latency_table.picture import latency_svg
 
 ROOT = Path(__file__).parents[2]
 BMODEL = ROOT / "bmodel/tiny_int8_4b.bmodel"

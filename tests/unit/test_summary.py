@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.metrics import Metrics
-from jobs.run_folder import RunFolder, open_run
+from jobs.run_folder.folder import RunFolder, open_run
 from jobs.summary import print_summary
 from tests.report_runs import MadeUp, make_run
 

@@ -12,10 +12,10 @@ import pytest
 
 from jobs.report.format import NONE
 from jobs.score import competition_score
-from jobs.sweep_labels import place_labels
-from jobs.sweep_picture import Mark, marks_of, picture
-from jobs.sweep_points import Figures, Predicted, Row, make_row, points_of, ranked
-from jobs.sweep_table import SweepResult, counts, sweep_csv, sweep_page
+from jobs.sweep.labels import place_labels
+from jobs.sweep.picture import Mark, marks_of, picture
+from jobs.sweep.points import Figures, Predicted, Row, make_row, points_of, ranked
+from jobs.sweep.table import SweepResult, counts, sweep_csv, sweep_page
 from tests.sweep_files import read_sweep, sweep_content
 
 SVG = "{http://www.w3.org/2000/svg}"

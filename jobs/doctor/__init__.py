@@ -1,0 +1,1 @@
+"""What `raysail doctor` looks at."""

@@ -1,0 +1,1 @@
+"""A published result once more: what is there, what was found, and how near it is."""

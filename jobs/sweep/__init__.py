@@ -1,0 +1,1 @@
+"""A study as one job: its file, points, runs, table and picture."""
