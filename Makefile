@@ -51,9 +51,14 @@ unit: $(VENV)/installed
 check: lint unit  ## the quick tier: lint, types, unit tests
 
 .PHONY: test
-test: check simulator  ## everything but what needs hours, PyTorch or a card
+test: check simulator  ## everything but what needs hours or PyTorch
 	@$(BIN)/pytest -q tests/device  # alone: an open simulator keeps the cores of its process busy
+	@RAYSAIL_SOAK_S=$${RAYSAIL_SOAK_S:-20} $(BIN)/pytest -q tests/card  # alone: a card's libraries have the simulator's names
 	@$(BIN)/pytest -q -m 'not chaos' tests/browser tests/ray
+
+.PHONY: test-card
+test-card: check simulator  ## a BM1684 of this host (ten minutes, five of them one soak)
+	@$(BIN)/pytest -s tests/card
 
 .PHONY: chaos
 chaos: $(VENV)/installed  ## twenty seeded storms of kills over whole clusters

@@ -13,6 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 OPEN = "import sys; file = open(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
 
 
+def with_project() -> str:
+    """PYTHONPATH with the project in front of what is there already, which may be SAIL."""
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+
+
 @contextmanager
 def another_process(
     program: str, path: Path, user: int | None = None, *, name: str = "another"
@@ -25,7 +30,7 @@ def another_process(
         [name, "-c", program, str(path), str(os.getuid() if user is None else user)],
         executable=sys.executable,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": with_project()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

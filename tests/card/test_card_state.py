@@ -10,8 +10,11 @@ import pytest
 
 from bmodel.errors import DeviceError
 from cluster.card_lock import CardLock, lock_holder, real_card_lock_path
+from cluster.card_users import open_card
 from cluster.health import FAULTY_CELSIUS, read_card
+from tests.card.cases import HOLD_CARD, any_case, need_device_file
 from tests.device.cases import ROOT
+from tests.other_process import another_process
 from tpu_worker.devices.choose_device import has_sail
 
 pytestmark = pytest.mark.card
@@ -52,3 +55,11 @@ def test_a_card_belongs_to_one_process(card_id: int) -> None:
             CardLock(path, wait_s=0)
     finally:
         lock.release()
+
+
+def test_another_process_with_the_card_open_is_found(card_id: int) -> None:
+    need_device_file(card_id)
+    program = HOLD_CARD.format(case=any_case("tiny_fp32_1b", card_id))
+    with another_process(program, ROOT) as other:
+        assert other.pid in [user.pid for user in open_card(card_id)]
+    assert other.pid not in [user.pid for user in open_card(card_id)]
