@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -117,6 +118,23 @@ def test_another_configuration_is_refused_by_name(
     assert done.returncode != 0
     assert named in done.stderr
     assert commit_count(stopped[0]) == before
+
+
+def test_another_model_of_the_same_shape_is_refused(
+    many: Path, cluster: SharedCluster, stopped: tuple[Path, str, float], tmp_path: Path
+) -> None:
+    other = tmp_path / TINY_ONNX.name
+    other.write_bytes(
+        TINY_ONNX.read_bytes() + b"\x32\x00"
+    )  # an empty doc string: the same network, another file
+    sidecar = Path(f"{TINY_ONNX}.spec.json").read_text(encoding="utf-8")
+    before, after = (hashlib.sha256(file.read_bytes()).hexdigest() for file in (TINY_ONNX, other))
+    Path(f"{other}.spec.json").write_text(sidecar.replace(before, after), encoding="utf-8")
+    done = run_job(
+        *timed(many, stopped[0], cluster), "--model", other, "--resume", environment=cluster.environment
+    )
+    assert done.returncode != 0
+    assert f"model was {before[:8]}" in done.stderr
 
 
 def test_another_image_list_is_refused(
