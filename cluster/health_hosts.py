@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,19 +14,29 @@ from cluster.cards import CardSlot
 from cluster.health import HealthSampler, Sample
 
 ANSWER_WITHIN_S = 4.0
+# SAIL opens a card anew for each of the three figures of a sample, and closes it with its process only: a sampler is
+# replaced before its open files come near the usual limit of 1,024.
+SAMPLES_OF_ONE_SAMPLER = 240
 
 
 class HealthHosts:
     """The samplers of a job. Called from one thread.
 
-    slots: the cards the job uses at present; nodes may come and go.
+    slots: the cards the job uses at present; nodes may come and go. samples_of_one: after so many, of however many
+    cards, a host's sampler is replaced.
     """
 
     def __init__(
-        self, slots: Callable[[], Iterable[CardSlot]], *, sampler_class: type = HealthSampler
+        self,
+        slots: Callable[[], Iterable[CardSlot]],
+        *,
+        sampler_class: type = HealthSampler,
+        samples_of_one: int = SAMPLES_OF_ONE_SAMPLER,
     ) -> None:
         self._slots = slots
         self._class = sampler_class
+        self._samples_of_one = samples_of_one
+        self._samples: Counter[str] = Counter()
         self._samplers: dict[str, Any] = {}
         self._pending: dict[str, Any] = {}
         self._hosts: dict[str, str] = {}
@@ -57,9 +67,16 @@ class HealthHosts:
         try:
             samples = ray.get(self._pending.pop(node_id))
         except RayError:  # its node is gone, or SAIL took the sampler down: the next question starts another
-            del self._samplers[node_id]
+            self._forget(node_id)
             return []
+        self._samples[node_id] += len(samples)
+        if self._samples[node_id] >= self._samples_of_one:
+            self._forget(node_id)
         return [(f"{self._hosts[node_id]}/{sample.device_id}", sample) for sample in samples]
+
+    def _forget(self, node_id: str) -> None:
+        ray.kill(self._samplers.pop(node_id))
+        del self._samples[node_id]
 
     def _sampler(self, node_id: str) -> Any:
         if node_id not in self._samplers:

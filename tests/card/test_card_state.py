@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,10 @@ from tpu_worker.devices.choose_device import has_sail
 pytestmark = pytest.mark.card
 
 
+def own_open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_a_card_tells_a_state_that_can_be(card_id: int) -> None:
     if not has_sail():
         pytest.skip("NO SAIL: a card's state is read through it")
@@ -30,6 +35,13 @@ def test_a_card_tells_a_state_that_can_be(card_id: int) -> None:
     assert 0 <= health.memory_used_mb <= health.memory_total_mb
     assert health.memory_total_mb > 1000, "the unit must be MB"
     assert 0 <= health.utilisation_percent <= 100
+    before = own_open_files()
+    for _ in range(10):
+        read_card(card_id)
+    left = own_open_files() - before
+    print(f"files left open by ten readings: {left}")  # noqa: T201 - to be sent back
+    # A sampler is replaced in time for this many (cluster/health_hosts.py).
+    assert left <= 30
 
 
 def test_the_doctor_finds_the_card_in_order(card_id: int) -> None:

@@ -62,6 +62,38 @@ class FrailSampler(HealthSampler):
         return [sample_card(device_id, lambda _: COOL) for device_id in device_ids]
 
 
+class CountingSampler(HealthSampler):
+    """Says which process it is by the time of its samples."""
+
+    def sample(self, device_ids: Iterable[int]) -> list[Sample]:
+        return [
+            replace(sample_card(device_id, lambda _: COOL), time_s=float(os.getpid()))
+            for device_id in device_ids
+        ]
+
+
+def test_a_sampler_is_replaced_before_it_has_too_many_cards_open(cluster: SharedCluster) -> None:
+    this_module = sys.modules[__name__]
+    ray.cloudpickle.register_pickle_by_value(this_module)
+    found: list[list[tuple[str, Sample]]] = []
+    try:
+        with connected(cluster.address, local_resources={}):
+            slots = registered_slots(ray.nodes(), virtual=True)[:2]
+            hosts = HealthHosts(lambda: slots, sampler_class=CountingSampler, samples_of_one=6)
+            for _ in range(40):  # the first answer of a sampler may take longer than it is waited for
+                if answer := hosts.ask():
+                    found.append(answer)
+                if len(found) == 7:
+                    break
+            hosts.close()
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(this_module)
+    assert [len(answer) for answer in found] == [2] * 7
+    processes = [answer[0][1].time_s for answer in found]
+    # Three questions about two cards each.
+    assert [processes.index(one) for one in processes] == [0, 0, 0, 3, 3, 3, 6]
+
+
 COOL = CardHealth(
     chip_celsius=50, board_celsius=40, memory_total_mb=12288, memory_used_mb=100, utilisation_percent=9
 )
