@@ -161,6 +161,7 @@ def format_competition(
 ) -> str:
     """The text of an image's detections; without `time_ms`, lines end after the box.
 
+    xyxy: (N, 4) source pixels, written as whole ones; confidence, class_id: (N,).
     The confidence has nine significant digits and so reads back as the same float32: fewer would make ties, and a
     tie changes the order in which boxes claim their truth.
     """
@@ -178,7 +179,7 @@ def format_competition(
 def format_voc_truth(
     xyxy: NDArray[np.floating], class_id: NDArray[np.integer], class_names: Sequence[str]
 ) -> str:
-    """The text of an image's truth for the VOC tool."""
+    """The text of an image's truth for the VOC tool: boxes (N, 4) in source pixels, written as whole ones."""
     names = _plain_names(tuple(class_names))
     rows = zip(class_id.tolist(), whole_pixels(xyxy).tolist(), strict=True)
     return "".join(f"{names[index]} {' '.join(map(str, box))}\n" for index, box in rows)

@@ -30,9 +30,10 @@ from data.competition_files import (
     mean_time_ms,
     parse_named,
     plain_name,
+    shown,
     whole_pixels,
 )
-from data.label_names import find_files, label_stems, match_labels, safe_relative_path
+from data.label_names import find_files, label_stems, match_labels, safe_relative_path, stem_of
 from data.label_text import FormatError, OnProblem, raise_problem, read_text
 from data.voc_xml import VocImage, format_voc, read_voc
 from data.yolo_labels import YoloLabels, format_yolo, parse_yolo
@@ -70,6 +71,8 @@ __all__ = [
     "read_text",
     "read_voc",
     "safe_relative_path",
+    "shown",
+    "stem_of",
     "whole_pixels",
     "write_coco",
 ]

@@ -16,8 +16,7 @@ import pyarrow.csv
 import typer
 
 from bmodel.errors import ConfigurationError, RunError
-from data.competition_files import class_index, plain_name
-from data.formats import format_coco_results, read_coco, safe_relative_path
+from data.formats import class_index, format_coco_results, plain_name, read_coco, safe_relative_path
 from jobs.run_folder.folder import SUCCESS, RunFolder, open_run
 from jobs.run_folder.store import LocalStore
 

@@ -12,8 +12,7 @@ from bmodel.errors import ConfigurationError
 from bmodel.model_file import has_class_names, load_spec
 from bmodel.sidecar import ModelSpec, file_sha256
 from cluster.find_cards import find_cards
-from data.coco_json import read_coco
-from data.formats import FormatError
+from data.formats import FormatError, read_coco
 from data.ground_truth import read_ground_truth
 from jobs.configuration import DetectConfig
 from jobs.images import ImageList

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bmodel.sidecar import ModelSpec
-from data.formats import LabelFormat, format_labels
-from data.label_names import label_stems
+from data.formats import LabelFormat, format_labels, label_stems
 from jobs.commit import CommitLog
 from jobs.latency import CARD_DEVICES, predicted_i_time_ms
 from jobs.run_folder.local_store import LocalStore

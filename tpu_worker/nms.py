@@ -23,7 +23,7 @@ _SLACK_PX: Final = 1e-6
 
 
 def best_first(confidence: NDArray[np.float32], limit: int) -> Indices:
-    """Indices of the `limit` best candidates, best first; equal confidences in the order of their index."""
+    """Indices of the `limit` best of confidences (N,), best first; equal ones in the order of their index."""
     if len(confidence) <= _FEW:
         return (-confidence).argsort(kind="stable")[:limit]
     # Bits of non-negative floats sort like the floats. With the index in the low half, keys are unique and the

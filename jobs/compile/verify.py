@@ -85,7 +85,7 @@ def compare(
 
 
 def cosine_similarity(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
-    """Cosine of the angle between two vectors; 0 where one of them is zero."""
+    """Cosine of the angle between two vectors (N,); 0 where one of them is zero."""
     norm = float(np.linalg.norm(left) * np.linalg.norm(right))
     return float(left @ right) / norm if norm > 0 else 0.0
 

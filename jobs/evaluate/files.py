@@ -8,9 +8,8 @@ from pathlib import Path
 
 from bmodel.errors import ConfigurationError
 from data.columns import GroundTruth
-from data.competition_files import plain_name, shown
 from data.detection_files import DetectionFiles, read_detections
-from data.formats import CocoBoxes, DetectionFormat, FormatError, find_files, read_coco
+from data.formats import CocoBoxes, DetectionFormat, FormatError, find_files, plain_name, read_coco, shown
 from data.ground_truth import read_coco_truth, read_label_truth
 from jobs.evaluate.evaluation import Evaluation, evaluation_of
 from jobs.images import list_images

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmodel.sidecar import ModelSpec
-from data.label_names import stem_of
+from data.formats import stem_of
 from jobs.metrics_file import read_metrics
 from jobs.report.gallery import Box, Scene
 from jobs.report.pictures import ImageFiles

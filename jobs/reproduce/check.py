@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bmodel.errors import RaysailError
-from data.competition_files import plain_name, shown
-from data.formats import FormatError, find_files, match_labels, read_coco
+from data.formats import FormatError, find_files, match_labels, plain_name, read_coco, shown
 from data.ground_truth import read_ground_truth
 from jobs.configuration import DetectConfig
 from jobs.images import list_images

@@ -77,7 +77,10 @@ class BmrtEngine:
         self._output_specs = outputs
 
     def launch(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Run the network on contiguous arrays of the inputs' types and sizes; returns new arrays, one an output."""
+        """Run the network on contiguous arrays, one an input, of its type and size in bytes.
+
+        Returns new arrays, one an output, of its shape and type. Raises DeviceError.
+        """
         if os.getpid() != self._owner:
             raise DeviceError(f"{self._place}: opened before a fork; open the device in the child instead")
         results = [np.empty(spec.shape, np.dtype(spec.dtype)) for spec in self._output_specs]

@@ -14,7 +14,7 @@ from bmodel.sidecar import TensorSpec
 
 
 def quantise(values: NDArray[np.float32], tensor: TensorSpec) -> NDArray[Any]:
-    """Return values in a tensor's type, contiguous; for float32 the array itself where it already is."""
+    """Return values of any shape in a tensor's type, contiguous; for float32 the array itself where it already is."""
     dtype = np.dtype(tensor.dtype)
     if dtype.kind == "f":
         return np.ascontiguousarray(values, dtype=dtype)
@@ -34,7 +34,7 @@ def quantise(values: NDArray[np.float32], tensor: TensorSpec) -> NDArray[Any]:
 
 
 def dequantise(stored: NDArray[Any], tensor: TensorSpec) -> NDArray[np.float32]:
-    """Return stored values as the real ones; for float32 the array itself."""
+    """Return stored values of any shape as the real ones, in the same shape; for float32 the array itself."""
     if stored.dtype == np.float32:
         return stored
     values = stored.astype(np.float32)
