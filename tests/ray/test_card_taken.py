@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.job_runs import (
     ROOT,
     assert_each_once,
+    commit_count,
     finished,
     metrics,
     options_of,
@@ -82,6 +84,37 @@ def test_a_second_job_waits_for_a_taken_card_or_fails_at_once(cluster: SharedClu
             process.kill()
             process.communicate()
     assert_each_once(second_run, 4)
+
+
+def test_a_submitted_job_is_named_by_its_submission(
+    cluster: SharedCluster, pictures: Path, tmp_path: Path
+) -> None:
+    def ray_job(*arguments: object) -> None:
+        command = [Path(sys.executable).parent / "ray", "job", *arguments]
+        environment = {**os.environ, **cluster.environment, "RAY_ADDRESS": cluster.jobs_url}
+        done = subprocess.run(
+            list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run, name = tmp_path / "run", "holds-every-card"
+    slow = {"images": pictures, "device": "timed", "shard-size": 1, "service-ms": 4000, "cards": CARDS}
+    detect = ("python", "-m", "jobs.detect", *options_of({**slow, "output": run}))
+    ray_job("submit", "--no-wait", "--submission-id", name, "--working-dir", ".", "--", *detect)
+    try:
+        deadline = time.monotonic() + 120
+        while commit_count(run) < CARDS:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        refused = run_job(
+            *options(cluster, pictures, tmp_path / "refused", **{"service-ms": 1, "cards": 1, "limit": 4}),
+            "--no-wait",
+            environment=cluster.environment,
+        )
+    finally:
+        ray_job("stop", name)
+    last = refused.stderr.splitlines()[-1]
+    assert f"is taken by another job (job {name}, its driver process " in last
 
 
 HOLD = """
