@@ -57,7 +57,8 @@ test: check simulator  ## everything but what needs hours or PyTorch
 	@$(BIN)/pytest -q -m 'not chaos' tests/browser tests/ray
 
 .PHONY: test-card
-test-card: check simulator  ## a BM1684 of this host (ten minutes, five of them one soak)
+test-card: $(VENV)/installed  ## a BM1684 of this host (ten minutes, five of them one soak)
+	@$(BIN)/python -m bmodel.libraries || echo "make: so the card's results are compared with nothing" >&2
 	@$(BIN)/pytest -s tests/card
 
 .PHONY: chaos

@@ -29,6 +29,11 @@ def hot_cards(metrics: Metrics) -> tuple[str, ...]:
     return tuple(card.card for card in metrics.health or () if card.state in {"slowed", "faulty"})
 
 
+def shared_cards(metrics: Metrics) -> tuple[str, ...]:
+    """The cards whose times may not be their own, since other programs used them too."""
+    return tuple(card.card for card in metrics.cards if card.other_users)
+
+
 _RANK = {"faulty": 0, "slowed": 1, "silent": 3, "ok": 4}
 
 

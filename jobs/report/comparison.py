@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bmodel.sidecar import ModelSpec
 from jobs.mean_ap_yolo import CONFIDENCE_POINTS, RECALL_POINTS
 from jobs.metrics import Metrics
-from jobs.report.card_notes import hot_cards
+from jobs.report.card_notes import hot_cards, shared_cards
 from jobs.report.charts import UNIT_TICKS, Chart, Shape, line
 from jobs.report.figures import Group, Row, differing_rows, figure_groups
 from jobs.report.format import count, fraction
@@ -125,6 +125,8 @@ def _warnings(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> tuple[st
             found.append(
                 f"In {name} cards were too hot, and so slowed down by their driver: {', '.join(hot)}."
             )
+        if shared := shared_cards(figures):
+            found.append(f"In {name} other programs used cards too, which costs time: {', '.join(shared)}.")
     return tuple(found)
 
 

@@ -79,6 +79,16 @@ def test_a_run_on_cards_that_were_too_hot_is_no_fair_comparison(runs: list[RunFo
     assert not any("too hot" in warning for warning in compare_runs(runs, [first, second]).warnings)
 
 
+def test_a_run_on_cards_that_others_used_too_is_no_fair_comparison(runs: list[RunFolder]) -> None:
+    first, second = (read_metrics(run) for run in runs)
+    assert not any("other programs" in warning for warning in compare_runs(runs, [first, second]).warnings)
+    shared = tuple(card.model_copy(update={"other_users": ("process 7 (x)",)}) for card in second.cards)
+    page = compare_runs(runs, [first, second.model_copy(update={"cards": shared})])
+    told = [warning for warning in page.warnings if "other programs" in warning]
+    names = ", ".join(card.card for card in shared)
+    assert told == [f"In better/run other programs used cards too, which costs time: {names}."]
+
+
 def test_classes_and_stages_are_on_one_scale(runs: list[RunFolder]) -> None:
     metrics = [read_metrics(run) for run in runs]
     page = compare_runs(runs, metrics)
