@@ -154,7 +154,10 @@ class _Stages:
     def _prepare_on_card(
         self, card: CardPreprocessor, image: ImageRef, target: NDArray[np.float32]
     ) -> Prepared | None:
-        """Let the card prepare an upright JPEG of the local disk; None for what the host has to do."""
+        """Let the card prepare an upright JPEG of the local disk; None for what the host has to do.
+
+        Whether SAIL turns an image as EXIF says is up to its version: such an image is the host's, whatever is wished.
+        """
         path = local_path(image.path)
         if path is None:
             return None
@@ -162,9 +165,8 @@ class _Stages:
             header = read_header(read_bytes(image.path))
         except ImageError:
             return None  # the host tells why
-        turned = header.orientation != 1 and self._options.apply_exif
         too_large = header.size_hw[0] * header.size_hw[1] > self._options.max_pixels
-        if header.kind != "JPEG" or turned or too_large:
+        if header.kind != "JPEG" or header.orientation != 1 or too_large:
             return None
         return card.write(path, header.size_hw, target)
 

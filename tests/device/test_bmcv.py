@@ -85,7 +85,7 @@ def test_decoding_releases_the_interpreter_and_formats_are_converted_first(
     calls = [call for call in stand_in.stand_in.calls if call not in {"Handle", "Tensor", "asnumpy"}]
     assert calls == [
         *("Decoder", "Decoder.read", "convert_format"),
-        *("vpp_resize_padding", "convert_to", "bm_image_to_tensor"),
+        *("vpp_resize_padding", "bm_image_to_tensor", "convert_to", "bm_image_to_tensor"),
     ]
 
 
@@ -108,6 +108,7 @@ def test_what_the_card_refuses_leaves_the_input_alone_and_the_first_reason_is_to
     assert card.write(progressive, (50, 70), target) is None
     assert card.write(jpeg(tmp_path / "s.jpg", 8, 70), (8, 70), target) is None
     assert card.write(plain, (50, 71), target) is None
+    assert card.write(jpeg(tmp_path / "a.Jpg", 50, 70), (50, 70), target) is None
     stand_in.stand_in.errors["convert_to"] = RuntimeError("bmcv api fail")
     assert card.write(plain, (50, 70), target) is None
     assert (target == 7).all()
@@ -117,6 +118,31 @@ def test_what_the_card_refuses_leaves_the_input_alone_and_the_first_reason_is_to
         "SailDecoderError: the decoder takes baseline JPEGs only"
     )
     assert card.write(plain, (50, 70), target) is not None
+
+
+@pytest.mark.parametrize(
+    ("operation", "reason"),
+    [
+        ("convert_format", "convert_format failed on the card with status 1"),
+        ("convert_to", "the card did not normalise the image"),
+    ],
+)
+def test_a_failure_that_sail_does_not_raise_is_seen(
+    stand_in: ModuleType,
+    card: CardPreprocessor,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    operation: str,
+    reason: str,
+) -> None:
+    path, target = jpeg(tmp_path / "a.jpg", 50, 70), np.full((3, 64, 96), 7, np.float32)
+    stand_in.stand_in.statuses[operation] = 1
+    assert card.write(path, (50, 70), target) is None
+    assert (target == 7).all()
+    assert caplog.messages == [
+        f"the card refuses '{path}' first, so the host prepares it: ValueError: {reason}"
+    ]
+    assert card.write(path, (50, 70), target) is not None
 
 
 def test_threads_prepare_side_by_side(card: CardPreprocessor, tmp_path: Path) -> None:
@@ -167,6 +193,18 @@ def test_a_detector_mixes_both_ways_and_says_which(card: CardPreprocessor, tmp_p
     assert first is not None
     assert again is not None
     np.testing.assert_array_equal(first.xyxy, again.xyxy)
+
+
+def test_what_exif_turns_is_the_hosts_even_where_exif_is_ignored(
+    card: CardPreprocessor, tmp_path: Path
+) -> None:
+    path = with_exif(jpeg(tmp_path / "sideways.jpg", 426, 640))
+    device = open_device(
+        DeviceOptions(name="timed", spec=SPEC, model_path=None, timed=TimedOptions(service_ms=0.0))
+    )
+    with Detector(device, DetectOptions(apply_exif=False), card) as detector:
+        [result] = detector.detect([ImageRef(index=0, image_id="sideways", path=str(path))])
+    assert (result.prepared_on, result.size_hw) == ("host", (426, 640))
 
 
 def test_the_option_opens_it_for_sail_alone(stand_in: ModuleType) -> None:

@@ -27,6 +27,11 @@ from tpu_worker.letterbox import Letterbox
 # What BM1684's video post-processor scales, pixels a side.
 MINIMUM_SIDE: Final = 16
 MAXIMUM_SIDE: Final = 4096
+# SAIL takes a file of any other name for a video, whose colours are others.
+_SUFFIXES: Final = {".jpg", ".jpeg", ".JPG", ".JPEG"}
+# Fills the card's image before it is normalised: SAIL reports a failed normalisation in its log alone and returns
+# success. No pixel has this value, and nothing overflows that meets it later.
+_UNWRITTEN: Final = np.float32(-(2.0**100))
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +69,10 @@ class CardPreprocessor:
             raise ValueError(
                 f"sides must be within {MINIMUM_SIDE} and {MAXIMUM_SIDE} pixels, got {source_hw}"
             )
+        if path.suffix not in _SUFFIXES:
+            raise ValueError(
+                f"SAIL knows pictures by their name, which must end in {', '.join(sorted(_SUFFIXES))}"
+            )
         started = time.perf_counter()
         sail, (handle, bmcv) = self._sail, self._operations()
         # Unlike `Bmcv.imread`, the decoder releases the GIL.
@@ -87,13 +96,20 @@ class CardPreprocessor:
         layout = getattr(sail.Format, f"FORMAT_{self._spec.normalisation.channels.upper()}_PLANAR")
         # A decoded JPEG is YUV, which the other operations do not take.
         planar = sail.BMImage(handle, *letterbox.source_hw, layout, sail.ImgDtype.DATA_TYPE_EXT_1N_BYTE)
-        bmcv.convert_format(decoded, planar)
+        _require_success("convert_format", bmcv.convert_format(decoded, planar))
         padding = self._padding(letterbox)
         boxed = bmcv.vpp_resize_padding(planar, input_hw[1], input_hw[0], padding, _linear(sail))
         floats = bmcv.get_bm_image_data_format(sail.Dtype.BM_FLOAT32)
         values = sail.BMImage(handle, *input_hw, layout, floats)
-        bmcv.convert_to(boxed, values, self._factors())
-        return np.asarray(bmcv.bm_image_to_tensor(values).asnumpy())
+        before = bmcv.bm_image_to_tensor(values)
+        # Early versions of SAIL cannot fill memory.
+        if hasattr(before, "memory_set"):
+            before.memory_set(_UNWRITTEN)
+        _require_success("convert_to", bmcv.convert_to(boxed, values, self._factors()))
+        planes = np.asarray(bmcv.bm_image_to_tensor(values).asnumpy())
+        if _UNWRITTEN in (planes.flat[0], planes.flat[-1]):
+            raise ValueError("the card did not normalise the image")
+        return planes
 
     def _operations(self) -> tuple[Any, Any]:
         """Return this thread's handle of the card and its image operations."""
@@ -145,6 +161,12 @@ def truncating_letterbox(source_hw: tuple[int, int], input_hw: tuple[int, int]) 
         top=(input_hw[0] - height) // 2,
         left=(input_hw[1] - width) // 2,
     )
+
+
+def _require_success(operation: str, status: int) -> None:
+    """Operations that write into an image made before raise nothing: they return the card's error number."""
+    if status:
+        raise ValueError(f"{operation} failed on the card with status {status}")
 
 
 def _linear(sail: ModuleType) -> Any:

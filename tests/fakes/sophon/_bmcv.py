@@ -2,6 +2,9 @@
 
 Strict where the card is: decoded JPEGs are YUV and nothing but a format conversion takes them, progressive JPEGs and
 other files are refused, resizing is NEAREST unless asked otherwise, a conversion writes into an image made before.
+
+As lax where SAIL is: what writes into an image made before raises nothing. `convert_format` returns an error number,
+`convert_to` success, its failure a line in the log.
 """
 
 # ruff: noqa: ARG002 - arguments that the stand-in has no use for are part of the interface
@@ -15,7 +18,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from sophon.sail import Handle, Tensor
+    from sophon.sail import Handle
 
 
 class Format(enum.Enum):
@@ -123,6 +126,26 @@ class PaddingAtrr:
         self.values["b"] = value
 
 
+class ImageTensor:
+    """A Tensor over an image's memory on the card, with none on the host."""
+
+    def __init__(self, image: BMImage) -> None:
+        self._image = image
+
+    def shape(self) -> list[int]:
+        return [1, *self._image.planes.shape]
+
+    def memory_set(self, value: np.generic) -> None:
+        """A number of another type than the Tensor's is logged, and the memory stays as it is."""
+        if value.dtype == self._image.planes.dtype:
+            self._image.planes[...] = value
+
+    def asnumpy(self) -> np.ndarray[Any, Any]:
+        planes = self._image.planes
+        ordered = planes if self._image.format() == Format.FORMAT_RGB_PLANAR else planes[::-1]
+        return ordered[None].copy()
+
+
 class Bmcv:
     """Image operations of one card."""
 
@@ -132,7 +155,8 @@ class Bmcv:
     def convert_format(self, image: BMImage, output: BMImage) -> int:
         from sophon import sail
 
-        sail.stand_in.enter("convert_format")
+        if status := sail.stand_in.status("convert_format"):
+            return status
         output.planes = image.planes.copy()
         return 0
 
@@ -170,7 +194,9 @@ class Bmcv:
         """Factors are in the order of the image's planes."""
         from sophon import sail
 
-        sail.stand_in.enter("convert_to")
+        if sail.stand_in.status("convert_to"):
+            sail._log("bmcv_image_convert_to error")
+            return 0
         if output.planes.shape != image.planes.shape or len(factors) != 3:
             raise _error("invalid argument")
         order = (0, 1, 2) if image.format() == Format.FORMAT_RGB_PLANAR else (2, 1, 0)
@@ -179,14 +205,13 @@ class Bmcv:
             output.planes[plane] = values
         return 0
 
-    def bm_image_to_tensor(self, image: BMImage) -> Tensor:
+    def bm_image_to_tensor(self, image: BMImage) -> ImageTensor:
         from sophon import sail
 
         sail.stand_in.enter("bm_image_to_tensor")
         if image.format() == Format.FORMAT_YUV420P:
             raise _error("not supported")
-        planes = image.planes if image.format() == Format.FORMAT_RGB_PLANAR else image.planes[::-1]
-        return sail.Tensor(self._handle, np.ascontiguousarray(planes)[None])
+        return ImageTensor(image)
 
     def get_bm_image_data_format(self, dtype: Any) -> ImgDtype:
         from sophon import sail

@@ -68,11 +68,13 @@ class StandIn:
 
     failing_launches: so many of the next launches fail, as on a card that hangs.
     errors: raised by the next calls of the function of that name.
+    statuses: error numbers of the next calls of image operations of that name, which raise nothing.
     calls: which functions were called, in order.
     """
 
     failing_launches: int = 0
     errors: dict[str, Exception] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
     def enter(self, name: str) -> None:
@@ -80,9 +82,14 @@ class StandIn:
         if name in self.errors:
             raise self.errors.pop(name)
 
+    def status(self, name: str) -> int:
+        self.enter(name)
+        return self.statuses.pop(name, 0)
+
     def reset(self) -> None:
         self.failing_launches = 0
         self.errors.clear()
+        self.statuses.clear()
         self.calls.clear()
 
 
@@ -106,6 +113,11 @@ _NUMPY = {
     Dtype.BM_UINT8: np.dtype(np.uint8),
     Dtype.BM_INT32: np.dtype(np.int32),
 }
+
+
+_OVERLOADS = [
+    np.dtype(kind) for kind in (np.float32, np.int8, np.uint8, np.int32, np.uint32, np.int16, np.uint16)
+]
 
 
 class IOMode(enum.Enum):
@@ -135,7 +147,7 @@ def get_available_tpu_num() -> int:
 
 def _require_card(device_id: int) -> None:
     if device_id != 0:
-        raise SailDeviceError("init device failure")
+        raise SailDeviceError("bm_dev_request failed")
 
 
 def get_board_temp(device_id: int) -> int:
@@ -234,13 +246,18 @@ class Tensor:
         stand_in.enter("update_data")
         if list(data.shape) != self._shape:
             raise SailTensorError("invalid argument")
+        # Types that no overload takes become float32 on the way in.
+        data = data if data.dtype in _OVERLOADS else data.astype(np.float32)
         if data.dtype != _NUMPY[self._dtype]:
             raise SailTensorError("Wrong dtype of input array!")
         assert self._system is not None
         self._system[...] = data
 
     def scale_from(self, data: np.ndarray, scale: float) -> None:
-        """Whole numbers are rounded half to even but for a tail, as the vector instructions do it."""
+        """Rounds half to even, but half away from zero in the tail that no vector instruction takes.
+
+        -128 is an int8 for the vector instructions, the tail's least is -127.
+        """
         stand_in.enter("scale_from")
         if self._system is None:
             raise SailTensorError("invalid Tensor")
@@ -254,8 +271,11 @@ class Tensor:
         whole = np.rint(values)
         tail = len(values) - len(values) % 4
         whole[tail:] = np.trunc(values[tail:] + np.copysign(0.5, values[tail:]))
-        low = -127 if target.dtype == np.int8 else np.iinfo(target.dtype).min
-        target[...] = np.clip(whole, low, np.iinfo(target.dtype).max).astype(target.dtype)
+        limits = np.iinfo(target.dtype)
+        whole = np.clip(whole, limits.min, limits.max)
+        if target.dtype == np.int8:
+            whole[tail:] = np.maximum(whole[tail:], -127)
+        target[...] = whole.astype(target.dtype)
 
     def scale_to(self, scale: float) -> np.ndarray:
         stand_in.enter("scale_to")
@@ -301,7 +321,6 @@ class Engine:
         weakref.finalize(self, _free_engine, self._engine, self._handle).atexit = False
         if not Path(bmodel_path).is_file() or not _releasing.load(self._engine, os.fsencode(bmodel_path)):
             raise SailEngineError("invalid bmodel")
-        self._poisoned = False
         self._graph = _first_name(self._engine)
         self._info: NetworkInfo = _releasing.network_info(self._engine, self._graph.encode()).contents
         self._own: dict[str, Tensor] = {}
@@ -414,11 +433,12 @@ class Engine:
     ) -> None:
         names = self.get_input_names(self._graph), self.get_output_names(self._graph)
         arrays = (DeviceTensor * len(inputs))(), (DeviceTensor * len(outputs))()
+        fits = True
         for part, array, maps in zip(names, arrays, (inputs, outputs), strict=True):
             dtypes = self._info.input_dtypes if maps is inputs else self._info.output_dtypes
             for name, tensor in maps.items():
-                # A name that is not known means the first one, from then on.
-                self._poisoned |= name not in part
+                # A name that is not known means the first one.
+                fits &= name in part
                 index = part.index(name) if name in part else 0
                 if index < len(array):
                     array[index] = DeviceTensor(dtypes[index], Shape(), tensor.memory, STORE_1N)
@@ -428,7 +448,7 @@ class Engine:
             if self._mode in {IOMode.SYSI, IOMode.SYSIO}:
                 size = min(math.prod(shapes[name]) * _NUMPY[tensor.dtype()].itemsize, tensor.memory.size)
                 _copy_to(runtime, tensor, size)
-        fits = not self._poisoned and len(inputs) == len(names[0]) and len(outputs) == len(names[1])
+        fits &= len(inputs) == len(names[0]) and len(outputs) == len(names[1])
         if stand_in.failing_launches:
             stand_in.failing_launches -= 1
             fits = False
