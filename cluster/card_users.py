@@ -15,7 +15,7 @@ from pathlib import Path
 from cluster.card_lock import lock_holder, real_card_lock_path
 
 DEVICES = Path("/dev")
-# Raysail's actors that ask cards for their state: SAIL leaves a card open that it has asked, and works on none.
+# Raysail's actors that ask cards for their state: SAIL before 3.9.1 leaves open what it has asked, and nothing runs.
 _ONLY_ASKS = b"ray::HealthSampler"
 
 

@@ -14,7 +14,7 @@ from cluster.cards import CardSlot
 from cluster.health import HealthSampler, Sample
 
 ANSWER_WITHIN_S = 4.0
-# SAIL opens a card anew for each of the three figures of a sample, and closes it with its process only: a sampler is
+# SAIL opens a card anew for each of the three figures of a sample, and before 3.9.1 it closes none: a sampler is
 # replaced before its open files come near the usual limit of 1,024.
 SAMPLES_OF_ONE_SAMPLER = 240
 
