@@ -20,10 +20,8 @@ from cluster.cards import CardSlot
 from cluster.live_metrics import WorkerMetrics
 from cluster.results import ShardResult, shard_result
 from tpu_worker.detector import DetectOptions, Detector
-from tpu_worker.devices import DeviceOptions, open_device, open_preprocessor
+from tpu_worker.devices import CARD_DEVICES, DeviceOptions, open_device, open_preprocessor, runs_on_simulator
 from tpu_worker.values import ImageRef
-
-REAL_CARD_DEVICES = frozenset({"sail", "libbmrt"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +41,7 @@ class WorkerInfo:
     """What a worker says of itself once it is ready; the warm-up is one batch on a blank input.
 
     other_users: the other processes that had its card open before it and still have, whoever started them.
+    on_simulator: whether what passes for a card here is the chip simulator, so that its times are the CPU's.
     """
 
     host: str
@@ -51,6 +50,7 @@ class WorkerInfo:
     load_ms: float
     warmup_ms: float
     other_users: tuple[str, ...] = ()
+    on_simulator: bool = False
 
 
 class CardWorker:
@@ -83,6 +83,7 @@ class CardWorker:
             warmup_ms=(time.monotonic() - loaded) * 1000,
             # Who only asked the card something is gone by now.
             other_users=tuple(str(user) for user in users if user.pid in still_there),
+            on_simulator=options.name in CARD_DEVICES and runs_on_simulator(),
         )
 
     def describe(self) -> WorkerInfo:
@@ -110,7 +111,7 @@ class CardWorker:
 
 def _users(options: DeviceOptions, device_folder: Path) -> list[CardUser]:
     """The other processes that have a real card open: its driver lets them, and they know no lock of Raysail."""
-    if options.name not in REAL_CARD_DEVICES:
+    if options.name not in CARD_DEVICES:
         return []
     return open_card(options.device_id, device_folder=device_folder)
 
@@ -127,7 +128,7 @@ def _told_with(users: Sequence[CardUser]) -> Iterator[None]:
 
 
 def _lock_path(slot: CardSlot, device_name: str) -> Path:
-    if device_name in REAL_CARD_DEVICES:
+    if device_name in CARD_DEVICES:
         return real_card_lock_path(slot.device_id)
     context = ray.get_runtime_context()
     session_dir = Path(context.get_temp_dir()) / context.get_session_name()

@@ -9,6 +9,7 @@ from pathlib import Path
 from cluster.work import SlotState
 from jobs.configuration import DetectConfig
 from jobs.health import summarise_health
+from jobs.latency import whose_times
 from jobs.measure import measure
 from jobs.metrics import Metrics, TimeSpent, card_accounts
 from jobs.metrics_file import write_metrics
@@ -30,12 +31,17 @@ def derive(
     began = time.monotonic()
     if config.label_format != "none":
         write_labels(
-            run.log, run.store, label_format=config.label_format, spec=plan.spec, device=plan.device.name
+            run.log,
+            run.store,
+            label_format=config.label_format,
+            spec=plan.spec,
+            device=whose_times(run.facts),
         )
     metrics = measure(
         run.log,
         spec=plan.spec,
         device=plan.device.name,
+        times_of=whose_times(run.facts),
         model=plan.ran,
         ground_truth=Path(config.ground_truth) if config.ground_truth else None,
         evaluator=config.evaluator,

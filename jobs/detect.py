@@ -28,7 +28,7 @@ from jobs.images import ImageList, list_images
 from jobs.options import detect_command
 from jobs.prepare import Plan, check_ground_truth, load_model, make_plan
 from jobs.progress import RunProgress
-from jobs.run_folder.facts import default_output, run_facts, worker_facts
+from jobs.run_folder.facts import default_output, on_simulator, run_facts, worker_facts
 from jobs.run_folder.folder import RunFolder, begin_run, check_folder
 from jobs.run_folder.lock import run_lock
 from jobs.run_folder.store import open_store
@@ -100,6 +100,9 @@ def _detect_images(
         )
         with stop.deferred(), sampled_health(run, pool.cards, progress.tell), Committer(run.log) as committer:
             for outcome in pool.run(todo):
+                # Before any of its rows stands: whoever goes on with the run must know whose times they hold.
+                if not run.facts.get("on_simulator") and on_simulator(pool.slots):
+                    run.write_facts(on_simulator=True)
                 _commit(outcome, images, committer, progress)
     run.write_facts(workers=worker_facts(pool.slots))
     return pool.slots

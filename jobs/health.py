@@ -18,6 +18,7 @@ from cluster.health_watch import HealthWatch
 from jobs.run_folder.folder import RunFolder
 from jobs.run_folder.store import RunStore
 from jobs.write_parquet import parquet_bytes
+from tpu_worker.devices import CARD_DEVICES
 
 HEALTH = "health.parquet"
 SCHEMA = pa.schema(
@@ -62,9 +63,8 @@ def sampled_health(
     used: the cards in use at present. tell: takes a sentence for the user, from another thread too.
     """
     from cluster.health_hosts import HealthHosts
-    from cluster.worker import REAL_CARD_DEVICES
 
-    if run.facts["device"] not in REAL_CARD_DEVICES:
+    if run.facts["device"] not in CARD_DEVICES:
         yield
         return
     hosts = HealthHosts(used)

@@ -9,6 +9,7 @@ import typer
 
 from bmodel.sidecar import ModelSpec
 from data.formats import WrittenFormat
+from jobs.latency import whose_times
 from jobs.run_folder.folder import open_run
 from jobs.run_folder.store import open_store
 from jobs.write_labels import write_labels
@@ -29,7 +30,7 @@ def command(
         store,
         label_format=label_format,
         spec=ModelSpec.model_validate(opened.facts["spec"]),
-        device=opened.facts["device"],
+        device=whose_times(opened.facts),
         folder=folder,
     )
     sys.stdout.write(f"{count} label files are in {store.place}{'/labels' if output is None else ''}\n")

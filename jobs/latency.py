@@ -6,9 +6,9 @@ is measured. Without a card it is what the compiler's schedule predicts, or noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from bmodel.sidecar import ModelSpec
+from tpu_worker.devices import CARD_DEVICES
 from tpu_worker.values import Stage
 
 STAGES = get_args(Stage)
-CARD_DEVICES = frozenset({"sail", "libbmrt"})
 ITimeSource = Literal["measured on BM1684", "predicted by the compiler's schedule", "none"]
 
 # A percentile p of n samples is an interpolation between samples only if (1 - p) * n >= 1. In whole per cent: 1 - 0.9
@@ -70,6 +70,11 @@ class Timings:
     finished_ms: NDArray[np.float64]
 
 
+def whose_times(facts: Mapping[str, Any]) -> str:
+    """The device whose times a run's rows hold: not a card's where SAIL or libbmrt ran on the chip simulator."""
+    return "simulator" if facts.get("on_simulator") else str(facts["device"])
+
+
 def read_timings(tables: Iterable[pa.Table]) -> Timings:
     """Gather the times of the images with status ok."""
     names = [f"{stage}_ms" for stage in STAGES] + ["started_ms", "finished_ms"]
@@ -87,7 +92,7 @@ def read_timings(tables: Iterable[pa.Table]) -> Timings:
 
 
 def summarise_latency(timings: Timings, *, device: str, spec: ModelSpec) -> LatencyMetrics:
-    """Latency of a run on a device."""
+    """Latency of a run; device: the one whose times they are."""
     i_time_ms, source = _i_time(timings, device=device, spec=spec)
     has_images = len(timings.started_ms) > 0
     stages = {stage: _summary(values) for stage, values in timings.stages.items()} if has_images else None

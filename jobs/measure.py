@@ -37,6 +37,7 @@ def measure(
     *,
     spec: ModelSpec,
     device: str,
+    times_of: str,
     model: ModelMetrics,
     ground_truth: Path | None,
     evaluator: Evaluator,
@@ -48,11 +49,11 @@ def measure(
 ) -> Metrics:
     """Compute every number of a run from its committed rows.
 
-    ground_truth: a COCO JSON or a folder of labels; mAP is null without one, and on the timed device, whose
+    times_of: the device whose times the rows hold. ground_truth: a COCO JSON or a folder of labels; mAP is null without one, and on the timed device, whose
     detections are made up. prepared_by_card: whether the card was to prepare the images, as far as it takes them.
     """
     timings = read_timings(log.tables("images"))
-    latency = summarise_latency(timings, device=device, spec=spec)
+    latency = summarise_latency(timings, device=times_of, spec=spec)
     mean_ap = None
     if ground_truth is not None and device != "timed":
         mean_ap = mean_ap_of_run(log, spec=spec, ground_truth=ground_truth, evaluator=evaluator)

@@ -19,11 +19,9 @@ from jobs.images import ImageList
 from jobs.metrics import ModelMetrics, model_metrics
 from jobs.path_kind import why_neither_file_nor_folder, why_not_a_file
 from tpu_worker.detector import DetectOptions
-from tpu_worker.devices import DeviceOptions, TimedOptions, resolve_device
+from tpu_worker.devices import CARD_DEVICES, DeviceOptions, TimedOptions, resolve_device
 from tpu_worker.devices.choose_device import cpu_model_path
 from tpu_worker.devices.timed import standard_spec
-
-REAL_CARD_DEVICES = frozenset({"sail", "libbmrt"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +36,7 @@ class Plan:
     @property
     def needs_card(self) -> bool:
         """Whether the device is a real card."""
-        return self.device.name in REAL_CARD_DEVICES
+        return self.device.name in CARD_DEVICES
 
 
 def load_model(config: DetectConfig) -> ModelSpec:

@@ -13,11 +13,12 @@ from jobs.evaluate.run import evaluate_run
 from jobs.images import list_images
 from jobs.metrics import Metrics
 from jobs.metrics_file import read_metrics
-from jobs.prepare import REAL_CARD_DEVICES, load_model, make_plan
+from jobs.prepare import load_model, make_plan
 from jobs.run_folder.facts import run_facts
 from jobs.run_folder.folder import RUN, SUCCESS, RunFolder, open_run
 from jobs.run_folder.store import open_store
 from jobs.stop_signals import Stopped
+from tpu_worker.devices import CARD_DEVICES
 
 # What may change without changing a figure.
 _IMMATERIAL = frozenset(
@@ -38,8 +39,9 @@ _IMMATERIAL = frozenset(
 def run_once(config: DetectConfig) -> Metrics:
     """Run a job into its output folder; one that is finished there is read, one that was stopped is gone on with.
 
-    What is read is held against the truth once more: label files may have been mended since. The job's table goes to standard error, so that standard output stays the caller's. Raises RaysailError, a
-    RunError among them when the folder holds a run with other options.
+    What is read is held against the truth once more: label files may have been mended since. The job's table goes to
+    standard error, so that standard output stays the caller's. Raises RaysailError, a RunError among them when the
+    folder holds a run with other options.
     """
     output = config.output
     if output is None:
@@ -73,7 +75,7 @@ def _cards_of_cluster(config: DetectConfig, run: RunFolder) -> int | None:
     """On a cluster that would have to be joined to be counted, what the run says; None for this host's own."""
     if not (config.address or os.environ.get("RAY_ADDRESS")):
         return None
-    return int(run.facts.get("device") in REAL_CARD_DEVICES)
+    return int(run.facts.get("device") in CARD_DEVICES)
 
 
 def _run_in(output: str) -> RunFolder | None:

@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 from bmodel.sidecar import ModelSpec
 from data.formats import LabelFormat, format_labels, label_stems
 from jobs.commit import CommitLog
-from jobs.latency import CARD_DEVICES, predicted_i_time_ms
+from jobs.latency import predicted_i_time_ms
 from jobs.run_folder.local_store import LocalStore
 from jobs.run_folder.read_run import image_rows
 from jobs.run_folder.store import RunStore
 from jobs.run_folder.store_errors import as_run_error
+from tpu_worker.devices import CARD_DEVICES
 
 
 def label_names(image_ids: list[str]) -> dict[str, str]:
@@ -34,8 +35,8 @@ def write_labels(
 ) -> int:
     """Write the label files of every committed image into `folder` of the store; returns their number.
 
-    The competition's format carries the image's inference time: measured on a card, predicted without one, left out
-    where there is neither.
+    device: whose times the rows hold. The competition's format carries the image's inference time: measured on a
+    card, predicted without one, left out where there is neither.
     """
     image_ids = [name for table in log.tables("images") for name in table.column("image_id").to_pylist()]
     names = label_names(image_ids)

@@ -249,6 +249,7 @@ def _write_metrics(run: RunFolder, spec: ModelSpec, like: MadeUp, truth: Path | 
         run.log,
         spec=spec,
         device=like.device,
+        times_of=like.device,
         model=model_metrics(spec, name="small.onnx", sha256="0" * 64),
         ground_truth=truth,
         evaluator="hotcoco",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bmodel.sidecar import ModelSpec
+from jobs.latency import whose_times
 from jobs.metrics import CardMetrics, Metrics
 from jobs.report.accuracy import AccuracySection, accuracy_section
 from jobs.report.card_notes import card_notes
@@ -84,7 +85,7 @@ def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
         else accuracy_section(metrics.map, metrics.score_protocol, judged, spec.class_names),
         no_accuracy=no_truth,
         latency=latency_section(metrics.latency, images.went_through()),
-        cpu_note=host_note(metrics),
+        cpu_note=host_note(whose_times(run.facts)),
         prepared_note=prepared_note(metrics),
         schedule=schedule_picture(run, spec, metrics.latency),
         timeline=timeline,

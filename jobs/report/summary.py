@@ -20,6 +20,7 @@ from jobs.report.format import (
     setting,
 )
 from jobs.run_folder.folder import RunFolder
+from tpu_worker.devices import CARD_DEVICES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,11 +98,11 @@ def _throughput(metrics: Metrics) -> KeyFigure:
     )
 
 
-def host_note(metrics: Metrics) -> str:
-    """A warning that a time without a card is none of a card's; empty on a card."""
-    if metrics.device in {"sail", "libbmrt"}:
+def host_note(times_of: str) -> str:
+    """A warning that a time without a card is none of a card's; empty on a card. times_of: the device it is of."""
+    if times_of in CARD_DEVICES:
         return ""
-    return f"Inference is the {metrics.device} device's time on this host and says nothing of a card's."
+    return f"Inference is the {times_of} device's time on this host and says nothing of a card's."
 
 
 def prepared_note(metrics: Metrics) -> str:
@@ -114,7 +115,7 @@ def prepared_note(metrics: Metrics) -> str:
 
 def no_health(metrics: Metrics) -> str:
     """Why a run has no samples of its cards' health."""
-    if metrics.device in {"sail", "libbmrt"}:
+    if metrics.device in CARD_DEVICES:
         return "the run has no health.parquet"
     return f"the {metrics.device} device has no temperature or memory to sample"
 

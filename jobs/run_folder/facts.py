@@ -56,6 +56,11 @@ def worker_facts(slots: Iterable[SlotState]) -> list[dict[str, Any]]:
     ]
 
 
+def on_simulator(slots: Iterable[SlotState]) -> bool:
+    """Whether a worker found that its card is the chip simulator: the run's times are none of a card's then."""
+    return any(state.info is not None and state.info.on_simulator for state in slots)
+
+
 def _configuration(config: DetectConfig) -> dict[str, Any]:
     """The options as they were given, but readable from any folder, and without the secrets in URLs."""
     options = config.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -31,19 +31,30 @@ def test_images_that_the_card_refuses_are_counted(
         "model": TINY_BMODEL,
         "device": "sail",
         "preprocess": "bmcv",
+        "label-format": "competition",
         "max-failed": 1,
         "output": run,
     }
-    out = finished(*options_of(options), environment=sail_stand_in)
+    done = run_job(*options_of(options), environment=sail_stand_in)
+    assert done.returncode == 0, done.stderr
     assert rows(run, "images").column("prepared_on").to_pylist() == [
         *("card", "card", "host", "host", "card"),
         None,
     ]
     assert metrics(run)["prepared"] == {"card": 3, "host": 2}
-    assert "3 on the card, 2 on the host" in out
+    assert "3 on the card, 2 on the host" in done.stdout
     assert "3 images prepared on the card (BMCV), 2 on the host" in (run / "report.html").read_text(
         encoding="utf-8"
     )
+    # The CPU's times are not the card's, whatever the device is called.
+    assert " is the chip simulator, not a card: its times are not the chip's" in done.stderr
+    assert metrics(run)["device"] == "sail"
+    assert metrics(run)["latency"]["i_time_source"] == "predicted by the compiler's schedule"
+    assert "Inference is the simulator device" in (run / "report.html").read_text(encoding="utf-8")
+    labels = (run / "labels" / "0.txt").read_text(encoding="utf-8")
+    assert labels
+    predicted_ms = metrics(run)["latency"]["i_time_ms"]
+    assert {line.split()[-1] for line in labels.splitlines()} == {f"{predicted_ms:.6f}"}
 
 
 @pytest.mark.simulator

@@ -12,7 +12,7 @@ import pytest
 from bmodel.errors import ConfigurationError, LibraryError, ModelFileError, RaysailError
 from bmodel.model_file import load_spec
 from bmodel.sidecar import sidecar_path
-from tpu_worker.devices import DeviceOptions, TimedOptions, resolve_device
+from tpu_worker.devices import DeviceOptions, TimedOptions, resolve_device, runs_on_simulator
 from tpu_worker.devices.choose_device import has_sail
 from tpu_worker.devices.timed import standard_spec
 
@@ -178,3 +178,7 @@ def test_impossible_options_are_refused(arguments: dict[str, int | str], message
 def test_impossible_timed_options_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TimedOptions(**arguments)
+
+
+def test_nothing_runs_on_the_simulator_that_has_not_loaded_it() -> None:
+    assert not runs_on_simulator()

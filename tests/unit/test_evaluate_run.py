@@ -68,6 +68,7 @@ def finished_run(
         run.log,
         spec=spec,
         device=device,
+        times_of=device,
         model=model_metrics(spec, name="x.onnx", sha256="0" * 64),
         ground_truth=None,
         evaluator="hotcoco",

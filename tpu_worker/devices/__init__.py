@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tpu_worker.devices.choose_device import check_device, resolve_device
-from tpu_worker.devices.options import DeviceName, DeviceOptions, FaultAction, PreprocessName, TimedOptions
+from tpu_worker.devices.choose_device import check_device, resolve_device, runs_on_simulator
+from tpu_worker.devices.options import (
+    CARD_DEVICES,
+    DeviceName,
+    DeviceOptions,
+    FaultAction,
+    PreprocessName,
+    TimedOptions,
+)
 from tpu_worker.devices.protocol import Batch, Device
 
 __all__ = [
+    "CARD_DEVICES",
     "Batch",
     "Device",
     "DeviceName",
@@ -20,6 +28,7 @@ __all__ = [
     "open_device",
     "open_preprocessor",
     "resolve_device",
+    "runs_on_simulator",
 ]
 
 

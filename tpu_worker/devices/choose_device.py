@@ -10,7 +10,7 @@ from bmodel.errors import ConfigurationError, LibraryError, ModelFileError
 from bmodel.libraries import find_card_libraries, find_simulator_libraries
 from bmodel.model_file import twin_path
 from bmodel.sidecar import ModelSpec, file_sha256
-from tpu_worker.devices.options import DeviceName, PreprocessName
+from tpu_worker.devices.options import CARD_DEVICES, DeviceName, PreprocessName
 
 DEVICE_NAMES: tuple[DeviceName, ...] = get_args(DeviceName)
 
@@ -36,10 +36,19 @@ def resolve_device(
         name = _automatic(cards, model_path, on_this_host=on_this_host, preprocess=preprocess)
     else:
         name = _named(requested)
-    if name in {"sail", "libbmrt"} and cards < 1:
+    if name in CARD_DEVICES and cards < 1:
         raise ConfigurationError(f"device: '{name}' needs a card, and none was found")
     check_device(name, model_path=model_path, spec=spec, on_this_host=on_this_host)
     return name
+
+
+def runs_on_simulator() -> bool:
+    """Whether this process has loaded the chip simulator, as a SAIL does that was linked to it instead of to a card.
+
+    To be asked once a device is open. It computes what the chip does, but on the CPU, so that its times are not the
+    chip's.
+    """
+    return "/libcmodel" in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
 
 
 def check_device(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from bmodel.errors import ConfigurationError
 from bmodel.sidecar import ModelSpec
 
 DeviceName = Literal["cpu", "simulator", "libbmrt", "sail", "timed"]
 PreprocessName = Literal["opencv", "bmcv"]
+# The devices that need a card.
+CARD_DEVICES: Final = frozenset[DeviceName]({"sail", "libbmrt"})
 FaultAction = Literal["fail", "hang", "die", "segfault", "slow"]
 
 
