@@ -41,12 +41,12 @@ class Entry:
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
     {
         "card": Entry(limit_s=300),
-        "serial": Entry(limit_s=300),
-        "raydata": Entry(limit_s=600, peers=True),
+        "serial": Entry(limit_s=500),
+        "raydata": Entry(limit_s=900, peers=True),
         "host": Entry(limit_s=240),
         "heads": Entry(limit_s=240, peers=True),
         "driver": Entry(limit_s=600),
-        "cards": Entry(limit_s=500),
+        "cards": Entry(limit_s=900),
         "start": Entry(limit_s=240),
         "scoring": Entry(limit_s=240),
     }

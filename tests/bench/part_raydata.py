@@ -27,8 +27,7 @@ from tpu_worker.devices import open_device
 from tpu_worker.letterbox import InputWriter, Letterbox
 from tpu_worker.read_image import ReadOptions, read_image
 
-ROUNDS = 3  # of runs that take up to half a minute each
-OWN_ROUNDS = 5
+ROUNDS = 5
 COUNT = 2048
 CONFIDENCE = 0.25
 GOAL_DOCUMENTED, GOAL_ONE_CALL, GOAL_CORES = 2.5, 1.25, 85.0
@@ -46,19 +45,18 @@ def measure(material: Material) -> Findings:
     stages: dict[str, float] = {}
     with ray_session(cores):
         be_quiet()
-        for turn in range(OWN_ROUNDS):
+        for _ in range(ROUNDS):
             stages = stages_cpu_ms(material, setting)
             bounds.append(cores * 1e3 / sum(stages.values()))
             job = _job(material, folder, cores)
             samples["raysail"].append(COUNT / job.wall_s)
             steady.append(job.steady_images_per_s(cores))
-            if turn < ROUNDS:
-                samples["one call"].append(
-                    COUNT / _seconds(lambda: in_one_call(paths, OUTPUT, setting), minimum_rows=COUNT)
-                )
-                samples["documented"].append(
-                    COUNT / _seconds(lambda: as_documented(folder, OUTPUT, setting), minimum_rows=COUNT)
-                )
+            samples["one call"].append(
+                COUNT / _seconds(lambda: in_one_call(paths, OUTPUT, setting), minimum_rows=COUNT)
+            )
+            samples["documented"].append(
+                COUNT / _seconds(lambda: as_documented(folder, OUTPUT, setting), minimum_rows=COUNT)
+            )
     against = [
         _against(samples, peer, text, goal)
         for peer, text, goal in (
@@ -87,8 +85,7 @@ def measure(material: Material) -> Findings:
 
 
 def _against(samples: dict[str, list[float]], peer: str, text: str, goal: float) -> Figure:
-    count = len(samples[peer])
-    ours = samples["raysail"][:count]
+    ours = samples["raysail"]
     return Figure(
         line="3",
         text=text,
@@ -97,7 +94,6 @@ def _against(samples: dict[str, list[float]], peer: str, text: str, goal: float)
         samples={"raysail": tuple(ours), "Ray Data": tuple(samples[peer])},
         samples_unit="images/s",
         goal=Goal(at_least=goal),
-        note=f"{count} rounds: a run takes long",
     )
 
 

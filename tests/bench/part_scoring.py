@@ -202,7 +202,7 @@ def _against_the_reference(truth: GroundTruth, detections: Scored) -> Figure:
             "pycocotools": lambda: coco_ap(few, found, names, "pycocotools"),
             "hotcoco": lambda: coco_ap(few, found, names, "hotcoco"),
         },
-        rounds=3,
+        rounds=5,
     )
     return ratio_figure(
         "9",

@@ -40,8 +40,7 @@ def measure(material: Material) -> Findings:
             for confidence, goal in GOALS.items()
         ]
         figures += [
-            _figure(material, recorded, images, confidence, SERVICE_MS / HOST_FACTOR, rounds=3)
-            for confidence in GOALS
+            _figure(material, recorded, images, confidence, SERVICE_MS / HOST_FACTOR) for confidence in GOALS
         ]
         figures.append(
             _figure(
@@ -50,7 +49,7 @@ def measure(material: Material) -> Findings:
                 images,
                 0.001,
                 SERVICE_MS,
-                rounds=3,
+                goal=GOALS[0.001],
                 worker=BusyReplayWorker,
             )
         )
@@ -65,11 +64,10 @@ def _figure(
     service_ms: float,
     *,
     goal: float | None = None,
-    rounds: int = ROUNDS,
     worker: type[ReplayWorker] = ReplayWorker,
 ) -> Figure:
     samples: dict[str, list[float]] = {"sample": [], "raysail": []}
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         samples["sample"].append(serial_images_per_s(recorded, images, confidence, service_ms))
         samples["raysail"].append(_raysail(material, images, confidence, service_ms, worker))
     busy = worker is BusyReplayWorker

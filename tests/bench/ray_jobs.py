@@ -51,9 +51,14 @@ class JobRun:
 
     def steady_images_per_s(self, cards: int) -> float:
         """Images a second in the steady span."""
-        low, high = self._steady_span_ms(cards)
-        inside = np.count_nonzero((self.timings.finished_ms >= low) & (self.timings.finished_ms < high))
-        return float(inside / (high - low) * 1e3)
+        [speed] = self.steady_windows(cards, 1)
+        return speed
+
+    def steady_windows(self, cards: int, count: int) -> tuple[float, ...]:
+        """Images a second in so many equal parts of the steady span."""
+        edges = np.linspace(*self._steady_span_ms(cards), count + 1)
+        inside, _ = np.histogram(self.timings.finished_ms, edges)
+        return tuple(float(speed) for speed in inside / np.diff(edges) * 1e3)
 
     def steady_span_s(self, cards: int) -> tuple[float, float]:
         """The steady span in seconds since the epoch."""
