@@ -22,6 +22,7 @@ from tpu_worker.detector import DetectOptions
 from tpu_worker.devices import CARD_DEVICES, DeviceOptions, TimedOptions, resolve_device
 from tpu_worker.devices.choose_device import cpu_model_path
 from tpu_worker.devices.timed import standard_spec
+from tpu_worker.values import MOST_PREPARE_THREADS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,14 +85,15 @@ def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | 
         on_this_host=cards_of_cluster is None,
         preprocess=config.preprocess,
     )
+    # On this host alone, its virtual cards share its cores; what other hosts have is not known here.
+    threads = cores_each(config.cards or 1) if name == "cpu" and cards_of_cluster is None else None
     return Plan(
         spec=spec,
         device=DeviceOptions(
             name=name,
             spec=spec,
             model_path=config.model.resolve() if config.model else None,
-            # On this host alone, its virtual cards share its cores; what other hosts have is not known here.
-            threads=cores_each(config.cards or 1) if name == "cpu" and cards_of_cluster is None else None,
+            threads=threads,
             preprocess=config.preprocess,
             timed=TimedOptions(
                 service_ms=config.service_ms or 0.0,
@@ -106,6 +108,7 @@ def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | 
             multi_label=not config.single_label,
             apply_exif=not config.ignore_exif,
             reduced_jpeg=config.reduced_jpeg,
+            prepare_threads=threads and min(threads, MOST_PREPARE_THREADS),
         ),
         ran=_ran(config.model, spec, name),
     )
