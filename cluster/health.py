@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bmodel.errors import RaysailError
+from bmodel.errors import LibraryError, RaysailError
 from cluster.live_metrics import HEALTH, register
 
 if TYPE_CHECKING:
@@ -39,10 +40,14 @@ class Sample:
 
 
 def read_card(device_id: int) -> CardHealth:
-    """Ask a card by SAIL; raises DeviceError or LibraryError."""
-    from tpu_worker.devices.sail import read_health
+    """Ask a card by SAIL, or by libsophon where there is no SAIL that loads; raises DeviceError or LibraryError."""
+    from tpu_worker.devices import libsophon_health, sail
+    from tpu_worker.devices.choose_device import has_sail
 
-    return read_health(device_id)
+    if has_sail():
+        with suppress(LibraryError):
+            return sail.read_health(device_id)
+    return libsophon_health.read_health(device_id)
 
 
 def over_hot(chip_celsius: int) -> str | None:

@@ -134,11 +134,12 @@ def sail_builds() -> list[str]:
 
 def _state_of(device_id: int) -> Check:
     name = f"card {device_id} state"
-    if not has_sail():
-        return Check(name=name, status="note", found="unknown", hint="its state is read through SAIL")
     try:
         health = read_card(device_id)
-    except (DeviceError, LibraryError) as error:
+    except LibraryError as error:
+        hint = f"its state is read through SAIL or libsophon: {error}"
+        return Check(name=name, status="note", found="unknown", hint=hint)
+    except DeviceError as error:
         hint = "the card does not answer: reset it, or reload the driver"
         return Check(name=name, status="fail", found=str(error), hint=hint)
     found = (

@@ -45,3 +45,29 @@ def test_libbmrt_finds_counts_and_runs(simulator: None) -> None:
     assert lines[:2] == ["libbmrt", "True 3"]
     assert lines[2].startswith("card 1 with")
     assert lines[2].endswith("the card's number must be below 1, the number of cards")
+
+
+STATE_SCRIPT = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from bmodel.errors import LibraryError
+from tpu_worker.devices.libsophon_health import read_health
+try:
+    read_health(0)
+except LibraryError as error:
+    print(error)
+"""
+
+
+def test_the_vendors_library_without_a_card_tells_no_state_and_none_is_made_up(simulator: None) -> None:
+    libraries = find_simulator_libraries()
+    environment = {
+        **os.environ,
+        "RAYSAIL_LIBSOPHON": str(libraries.runtime.parent),
+        "LD_PRELOAD": str(libraries.load_order[0]),
+    }
+    outcome = subprocess.run(
+        [sys.executable, "-c", STATE_SCRIPT], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout == ("card 0: this libsophon cannot tell its state: it has no bm_get_chip_temp\n")

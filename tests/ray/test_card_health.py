@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from cluster.cards import registered_slots
+from cluster.cards import CardSlot, registered_slots
 from cluster.connect import connected
 from cluster.health import HealthSampler, Sample, sample_card
 from cluster.health_hosts import HealthHosts
-from jobs.health import summarise_health
+from cluster.health_watch import HealthWatch
+from jobs.health import summarise_health, write_health
 from jobs.run_folder.folder import open_run
+from jobs.run_folder.local_store import LocalStore
 from tests.job_runs import TINY_BMODEL, assert_each_once, finished, metrics, options_of
 from tests.ray.conftest import SharedCluster
 from tpu_worker.devices.sail import CardHealth
@@ -72,22 +77,55 @@ class CountingSampler(HealthSampler):
         ]
 
 
-def test_a_sampler_is_replaced_before_it_has_too_many_cards_open(cluster: SharedCluster) -> None:
+class DeadlySampler(HealthSampler):
+    """Asking for card 1 takes the process along, every time."""
+
+    def sample(self, device_ids: Iterable[int]) -> list[Sample]:
+        if 1 in device_ids:
+            os._exit(7)
+        return [sample_card(device_id, lambda _: COOL) for device_id in device_ids]
+
+
+class HangingSampler(HealthSampler):
+    """Card 1 never answers; whoever asks it writes its process's number into the test's folder."""
+
+    def sample(self, device_ids: Iterable[int]) -> list[Sample]:
+        if 1 in device_ids:
+            (Path(self._host) / str(os.getpid())).touch()
+            threading.Event().wait()
+        return [sample_card(device_id, lambda _: COOL) for device_id in device_ids]
+
+
+class StuckSampler(HealthSampler):
+    """Its process never gets so far that it could be asked."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        threading.Event().wait()
+
+
+@contextmanager
+def connected_here(cluster: SharedCluster, cards: int) -> Iterator[list[CardSlot]]:
+    """The cluster's first cards, with this module's classes known to its actors."""
     this_module = sys.modules[__name__]
     ray.cloudpickle.register_pickle_by_value(this_module)
-    found: list[list[tuple[str, Sample]]] = []
     try:
         with connected(cluster.address, local_resources={}):
-            slots = registered_slots(ray.nodes(), virtual=True)[:2]
-            hosts = HealthHosts(lambda: slots, sampler_class=CountingSampler, samples_of_one=6)
-            for _ in range(40):  # the first answer of a sampler may take longer than it is waited for
-                if answer := hosts.ask():
-                    found.append(answer)
-                if len(found) == 7:
-                    break
-            hosts.close()
+            yield registered_slots(ray.nodes(), virtual=True)[:cards]
     finally:
         ray.cloudpickle.unregister_pickle_by_value(this_module)
+
+
+def test_a_sampler_is_replaced_before_it_has_too_many_cards_open(cluster: SharedCluster) -> None:
+    found: list[list[tuple[str, Sample]]] = []
+    with connected_here(cluster, 2) as slots:
+        hosts = HealthHosts(lambda: slots, sampler_class=CountingSampler, samples_of_one=6)
+        for _ in range(40):  # the first answer of a sampler may take longer than it is waited for
+            if answer := hosts.ask():
+                found.append(answer)
+            if len(found) == 7:
+                break
+        hosts.close()
     assert [len(answer) for answer in found] == [2] * 7
     processes = [answer[0][1].time_s for answer in found]
     # Three questions about two cards each.
@@ -100,22 +138,108 @@ COOL = CardHealth(
 
 
 def test_a_sampler_that_dies_is_replaced_and_asked_again(cluster: SharedCluster, tmp_path: Path) -> None:
-    this_module = sys.modules[__name__]
-    ray.cloudpickle.register_pickle_by_value(this_module)
     marker = tmp_path / "died"
-    try:
-        with connected(cluster.address, local_resources={}):
-            cards = registered_slots(ray.nodes(), virtual=True)[:2]
-            slots = [replace(slot, host=str(marker)) for slot in cards]
-            hosts = HealthHosts(lambda: slots, sampler_class=FrailSampler)
-            found: list[tuple[str, Sample]] = []
-            for _ in range(20):
-                found = hosts.ask()
-                if found:
-                    break
-            hosts.close()
-    finally:
-        ray.cloudpickle.unregister_pickle_by_value(this_module)
+    found: list[tuple[str, Sample]] = []
+    with connected_here(cluster, 2) as cards:
+        slots = [replace(slot, host=str(marker)) for slot in cards]
+        hosts = HealthHosts(lambda: slots, sampler_class=FrailSampler)
+        for _ in range(40):
+            found += hosts.ask()
+            if {card for card, sample in found if sample.health == COOL} == {f"{marker}/0", f"{marker}/1"}:
+                break
+        hosts.close()
     assert marker.exists(), "the first sampler never died"
-    assert sorted(card for card, _ in found) == [f"{marker}/0", f"{marker}/1"]
-    assert all(sample.health == COOL for _, sample in found)
+    # The first question's cards are both silent, once; then each has a sampler of its own, and answers.
+    silent = [(card, sample.error) for card, sample in found if sample.health is None]
+    reason = "what asked for its state failed: ActorDiedError"
+    assert silent == [(f"{marker}/0", reason), (f"{marker}/1", reason)]
+    assert {card for card, sample in found if sample.health == COOL} == {f"{marker}/0", f"{marker}/1"}
+
+
+@pytest.mark.parametrize(
+    ("sampler_class", "reason"),
+    [
+        (DeadlySampler, "what asked for its state failed: ActorDiedError"),
+        (HangingSampler, "no answer within 2 s"),
+    ],
+)
+def test_a_card_that_hangs_or_kills_who_asks_is_named_and_its_neighbour_is_not(
+    sampler_class: type, reason: str, cluster: SharedCluster, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    named = threading.Event()
+
+    def tell(sentence: str) -> None:
+        told.append(sentence)
+        named.set()
+
+    with connected_here(cluster, 2) as cards:
+        slots = [replace(slot, host=str(tmp_path)) for slot in cards]
+        hosts = HealthHosts(lambda: slots, sampler_class=sampler_class, answer_within_s=2.0)
+        watch = HealthWatch(hosts.ask, tell=tell, end=hosts.close, every_s=0.1)
+        with watch:
+            assert named.wait(120), "nobody was named"
+            time.sleep(1)  # for whatever would be said of the neighbour
+    assert told == [f"card {tmp_path}/1 does not tell its state: {reason}"]
+    by_card = {
+        number: [sample.health for card, sample in watch.samples if card == f"{tmp_path}/{number}"]
+        for number in (0, 1)
+    }
+    assert COOL in by_card[0]
+    assert set(by_card[1]) == {None}
+    write_health(LocalStore(tmp_path / "run"), watch.samples, run_started_s=0.0)
+    neighbour, failing = summarise_health(LocalStore(tmp_path / "run")) or ()
+    assert (neighbour.state, failing.state) == ("ok", "silent")
+    assert failing.unanswered == failing.samples >= 3
+
+
+def test_a_card_that_loses_its_samplers_again_and_again_is_left_in_peace_for_a_while(
+    cluster: SharedCluster,
+) -> None:
+    with connected_here(cluster, 2) as cards:
+        slots = cards[1:]
+        hosts = HealthHosts(lambda: slots, sampler_class=DeadlySampler)
+        silences: list[int] = []
+        for count in range(60):
+            if hosts.ask():
+                silences.append(count)
+            if len(silences) == 5:
+                break
+        hosts.close()
+    # One for all of the node's cards, three for this one, and only then rounds in which nobody asks.
+    assert len(silences) == 5
+    assert silences[3] - silences[0] < 12 < silences[4] - silences[3]
+
+
+def test_a_sampler_that_does_not_start_is_a_silence_too(cluster: SharedCluster) -> None:
+    found: list[tuple[str, Sample]] = []
+    with connected_here(cluster, 1) as slots:
+        hosts = HealthHosts(
+            lambda: slots, sampler_class=StuckSampler, answer_within_s=0.5, start_within_s=2.0
+        )
+        asked = time.monotonic()
+        while not found and time.monotonic() < asked + 60:
+            found = hosts.ask()
+        took_s = time.monotonic() - asked
+        hosts.close()
+    assert took_s > 2
+    [(card, sample)] = found
+    assert card == f"{slots[0].host}/{slots[0].device_id}"
+    assert sample.error == "the process that is to ask for its state does not start"
+
+
+def test_processes_that_hang_do_not_stay(cluster: SharedCluster, tmp_path: Path) -> None:
+    with connected_here(cluster, 2) as cards:
+        slots = [replace(slot, host=str(tmp_path)) for slot in cards[1:]]
+        hosts = HealthHosts(lambda: slots, sampler_class=HangingSampler, answer_within_s=0.5)
+        for _ in range(120):
+            hosts.ask()
+            if len(list(tmp_path.iterdir())) >= 2:
+                break
+        hosts.close()
+        processes = [int(path.name) for path in tmp_path.iterdir()]
+        assert len(processes) >= 2, "the first sampler was never replaced"
+        deadline = time.monotonic() + 20
+        while left := [number for number in processes if Path(f"/proc/{number}").exists()]:
+            assert time.monotonic() < deadline, f"still there: {left}"
+            time.sleep(0.1)

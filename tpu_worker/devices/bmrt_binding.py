@@ -92,27 +92,27 @@ class Runtime:
         except OSError as error:
             raise LibraryError(f"cannot load the vendor's runtime: {error}") from error
         driver, runtime = loaded[-2:]
-        self.device_count = _declare(driver, "bm_dev_getcount", c_int, POINTER(c_int))
-        self.request_device = _declare(driver, "bm_dev_request", c_int, POINTER(c_void_p), c_int)
-        self.free_device = _declare(driver, "bm_dev_free", None, c_void_p)
-        self.allocate = _declare(
+        self.device_count = declare(driver, "bm_dev_getcount", c_int, POINTER(c_int))
+        self.request_device = declare(driver, "bm_dev_request", c_int, POINTER(c_void_p), c_int)
+        self.free_device = declare(driver, "bm_dev_free", None, c_void_p)
+        self.allocate = declare(
             driver, "bm_malloc_device_byte", c_int, c_void_p, POINTER(DeviceMemory), c_uint
         )
-        self.free_memory = _declare(driver, "bm_free_device", None, c_void_p, DeviceMemory)
-        self.copy_to_device = _declare(
+        self.free_memory = declare(driver, "bm_free_device", None, c_void_p, DeviceMemory)
+        self.copy_to_device = declare(
             driver, "bm_memcpy_s2d_partial", c_int, c_void_p, DeviceMemory, c_void_p, c_uint
         )
-        self.copy_from_device = _declare(
+        self.copy_from_device = declare(
             driver, "bm_memcpy_d2s_partial", c_int, c_void_p, c_void_p, DeviceMemory, c_uint
         )
-        self.synchronise = _declare(driver, "bm_thread_sync", c_int, c_void_p)
-        self.create = _declare(runtime, "bmrt_create", c_void_p, c_void_p)
-        self.destroy = _declare(runtime, "bmrt_destroy", None, c_void_p)
-        self.load = _declare(runtime, "bmrt_load_bmodel", c_bool, c_void_p, c_char_p)
-        self.network_info = _declare(
+        self.synchronise = declare(driver, "bm_thread_sync", c_int, c_void_p)
+        self.create = declare(runtime, "bmrt_create", c_void_p, c_void_p)
+        self.destroy = declare(runtime, "bmrt_destroy", None, c_void_p)
+        self.load = declare(runtime, "bmrt_load_bmodel", c_bool, c_void_p, c_char_p)
+        self.network_info = declare(
             runtime, "bmrt_get_network_info", POINTER(NetworkInfo), c_void_p, c_char_p
         )
-        self.launch = _declare(
+        self.launch = declare(
             runtime,
             "bmrt_launch_tensor_ex",
             c_bool,
@@ -120,7 +120,8 @@ class Runtime:
         )
 
 
-def _declare(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+def declare(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    """A call of a library with its types; raises LibraryError where the library has none of that name."""
     try:
         function = getattr(library, name)
     except AttributeError as error:
