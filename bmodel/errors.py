@@ -6,6 +6,7 @@
     ├── LibraryError                 a native library is missing, too old or for another machine
     ├── ToolError                    the compiler or one of its tools failed
     ├── DeviceError                  a device refused a call, failed or died
+    │   └── CardTakenError           another process has the card, and nothing is wrong with it
     └── RunError                     a run cannot go on (another driver owns it, no card is left, the disk is full)
 
 Label files have an error of their own, `data.formats.FormatError`: `data` imports nothing of the project.
@@ -37,6 +38,10 @@ class ToolError(RaysailError):
 
 class DeviceError(RaysailError):
     """A device refused a call, failed or died."""
+
+
+class CardTakenError(DeviceError):
+    """Another process has the card, and nothing is wrong with it."""
 
 
 class RunError(RaysailError):

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from bmodel.errors import DeviceError
+from bmodel.errors import CardTakenError, DeviceError
 
 # Not the environment's TMPDIR: two programs with folders of their own would not see each other's locks.
 LOCK_FOLDER = Path("/tmp/raysail-cards")  # noqa: S108 - links in it are not followed, nothing in it is trusted
+_TAKEN = re.compile(r" must be free, and (.*) holds it$")
 
 
 def real_card_lock_path(device_id: int) -> Path:
@@ -48,8 +50,17 @@ def lock_holder(path: Path) -> str | None:
     return None
 
 
+def holder_told(error: CardTakenError) -> str:
+    """Who holds the card by the error of a `CardLock`, of which only the words come through Ray."""
+    match = _TAKEN.search(str(error))
+    return match[1] if match else "an unknown process"
+
+
 class CardLock:
-    """Holds a card's lock file from construction to `release`; raises DeviceError naming the holder if taken."""
+    """Holds a card's lock file from construction to `release`.
+
+    Raises CardTakenError, which names the holder, if it is taken, and DeviceError if there can be no such file.
+    """
 
     def __init__(self, path: Path, *, wait_s: float = 10.0) -> None:
         """Take the lock; a holder that was just killed may need a moment to let go, so wait up to wait_s seconds."""
@@ -63,7 +74,7 @@ class CardLock:
             if time.monotonic() > deadline:
                 holder = _holder(self._descriptor)
                 os.close(self._descriptor)
-                raise DeviceError(f"card lock '{path}' must be free, and {holder} holds it")
+                raise CardTakenError(f"card lock '{path}' must be free, and {holder} holds it")
             time.sleep(0.1)
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)

@@ -55,12 +55,17 @@ def _open_by(device: os.stat_result, proc: Path) -> Iterator[CardUser]:
 
 def _has_open(descriptors: Path, device: os.stat_result) -> bool:
     try:
-        # By its name first: to look at every file could mean to wait for a network's.
-        return any(
-            "/bm-sophon" in str(entry.readlink()) and _is_same(entry.stat(), device)
-            for entry in descriptors.iterdir()
-        )
+        entries = list(descriptors.iterdir())
     except OSError:  # it ended meanwhile, or belongs to somebody else
+        return False
+    return any(_is_card(entry, device) for entry in entries)
+
+
+def _is_card(entry: Path, device: os.stat_result) -> bool:
+    try:
+        # By its name first: to look at every file could mean to wait for a network's.
+        return "/bm-sophon" in str(entry.readlink()) and _is_same(entry.stat(), device)
+    except OSError:  # this one file was closed meanwhile
         return False
 
 

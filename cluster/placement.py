@@ -29,7 +29,14 @@ def taken_slots(slots: Iterable[CardSlot]) -> set[CardSlot]:
 
 
 def holder_of(slot: CardSlot) -> str | None:
-    """Whose actor has a registered card: the job, and the process of its driver; None when Ray knows of none."""
+    """Whose actor has a registered card: the job, and the process of its driver; None when Ray does not tell."""
+    try:
+        return _holder_of(slot)
+    except Exception:  # noqa: BLE001 - it adorns a sentence: what another Ray's tables raise must not end the job
+        return None
+
+
+def _holder_of(slot: CardSlot) -> str | None:
     resource = _resource(slot)
     for state_name in _WITH_RESOURCES:
         for raw in _accessor().get_actor_table(None, state_name):
@@ -42,7 +49,12 @@ def holder_of(slot: CardSlot) -> str | None:
 
 def has_process(actor: Any) -> bool:
     """Whether an actor was given its resources and a process, be it ready or still loading."""
-    return bool(actors(actor._actor_id.hex()).get("Pid"))  # noqa: SLF001 - a handle has no public id
+    return process_of(actor) is not None
+
+
+def process_of(actor: Any) -> int | None:
+    """The number of an actor's process on its host; None as long as it waits for its resources."""
+    return actors(actor._actor_id.hex()).get("Pid") or None  # noqa: SLF001 - a handle has no public id
 
 
 def _job(job_id: bytes) -> str | None:

@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from cluster.cards import CardSlot
-from cluster.ray_errors import sentence_of
+from cluster.ray_errors import own_error, sentence_of
 from cluster.slot_table import PoolLimits, SlotTable
 from cluster.work import Flight, Shard, SlotState, Work
 from cluster.work_queue import WorkQueue
@@ -38,10 +38,10 @@ class Outcome:
 class WorkerPool:
     """Carries shards to cards and their results back.
 
-    start_worker: makes the actor of a slot. It must have `describe()` (with a `warmup_ms`, and
-    `other_users` where it knows of any) and `process(images, attempt)`, and be pinned to its slot. load: the argument `images` for a shard.
-    discover: the slots there are at present. tell: takes a sentence for the user. check: called at least once a
-    second; what it raises ends the run.
+    start_worker: makes the actor of a slot. It must have `describe()` (with a `warmup_ms`, and `other_users` and
+    `on_simulator` where it knows of any) and `process(images, attempt)`, and be pinned to its slot. load: the argument
+    `images` for a shard. discover: the slots there are at present. tell: takes a sentence for the user. check: called
+    at least once a second; what it raises ends the run.
     """
 
     def __init__(
@@ -161,10 +161,11 @@ class WorkerPool:
         try:
             state.info = ray.get(ref)
         except RayError as error:
-            self._fail_card(state, sentence_of(error), may_probe=False)
+            if not self._table.let_be(state, own_error(error)):
+                self._fail_card(state, sentence_of(error), may_probe=False)
             return
         state.ready = True
-        self._table.take_in_users(state)
+        self._table.tell_of_card(state)
         state.seconds_per_image = max(state.seconds_per_image, state.info.warmup_ms / 1000)
 
     def _take_result(self, state: SlotState, flight: Flight) -> Iterator[Outcome]:

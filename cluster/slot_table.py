@@ -15,15 +15,19 @@ from typing import Any
 
 import ray
 
-from bmodel.errors import RunError
+from bmodel.errors import CardTakenError, RaysailError, RunError
+from cluster.card_lock import holder_told
 from cluster.cards import CardSlot
-from cluster.placement import has_process, holder_of, taken_slots
+from cluster.placement import has_process, holder_of, process_of, taken_slots
 from cluster.work import SlotState, Work
 
 FAILURES_BEFORE_QUARANTINE = 5
 DISCOVER_EVERY_S = 5.0
 LEAVE_AFTER_S = 4.0
 TAKEN_AFTER_S = 10.0
+TAKEN_PAUSE_S = 3.0
+# After which a job that found a card's lock taken, and took another card, thinks it may be free again.
+TAKEN_FOR_S = 30.0
 LONGEST_PAUSE_S = 10.0
 
 
@@ -61,6 +65,9 @@ class SlotTable:
         self._limits = limits
         self._tell = tell
         self._states: dict[CardSlot, SlotState] = {}
+        # Cards whose lock a process outside the cluster had, and when that was seen last.
+        self._held: dict[CardSlot, float] = {}
+        self._told_waiting: set[CardSlot] = set()
         self._next_discovery_s = 0.0
         self._without_card_since_s: float | None = None
 
@@ -76,7 +83,10 @@ class SlotTable:
             self._next_discovery_s = now + DISCOVER_EVERY_S
             orphans = self._compare_with(list(self._discover()), now)
         for state in self._states.values():
+            if state.held_by and state.usable and state.slot not in self._told_waiting:
+                self._tell_taken(state, state.held_by)
             if state.handle is None and state.usable and now >= state.start_at_s:
+                state.held_by = ""
                 state.handle = self._start_worker(state.slot)
                 state.ready_ref = state.handle.describe.remote()
                 state.started_s = now
@@ -98,7 +108,9 @@ class SlotTable:
         """Use new slots as far as the limit allows: free ones first, and instead of one that is waited for."""
         if not new:
             return
-        taken = set[CardSlot]() if self._limits.cards is None else taken_slots(new)
+        taken = set[CardSlot]()
+        if self._limits.cards is not None:
+            taken = taken_slots(new) | {slot for slot, s in self._held.items() if now - s < TAKEN_FOR_S}
         for slot in sorted(new, key=lambda slot: slot in taken):
             if self._has_room() or (slot not in taken and self._leave_one_that_waits(now)):
                 self._states[slot] = SlotState(slot=slot)
@@ -111,7 +123,8 @@ class SlotTable:
         """Give up a card that another job was quicker to take; says whether there was one."""
         for state in self._states.values():
             is_late = state.handle is not None and not state.ready and now - state.started_s > LEAVE_AFTER_S
-            if is_late and _is_waiting(state):
+            is_held = bool(state.held_by) and state.usable
+            if is_held or (is_late and _is_waiting(state)):
                 self._empty(state)
                 del self._states[state.slot]
                 return True
@@ -132,21 +145,50 @@ class SlotTable:
     def check_start(self, state: SlotState, now: float) -> str | None:
         """Why a starting slot has failed, if it has; raises RunError for a taken card that is not waited for."""
         waited_s = now - state.started_s
-        if state.told_waiting and _is_waiting(state):
+        was_told = state.slot in self._told_waiting
+        if was_told and _is_waiting(state):
             state.started_s = now - TAKEN_AFTER_S  # the deadline runs from when the card is free
         elif waited_s > self._limits.start_deadline_s:
+            if pid := process_of(state.handle):
+                state.pids.add(pid)
             return f"it did not start within {self._limits.start_deadline_s:.0f} s"
-        elif waited_s > TAKEN_AFTER_S and not state.told_waiting and _is_waiting(state):
-            state.told_waiting = True
-            holder = holder_of(state.slot)
-            taken = f"{state.slot} is taken by another job" + (f" ({holder})" if holder else "")
-            if not self._limits.wait_for_cards:
-                raise RunError(f"{taken}, and --no-wait is given")
-            self._tell(f"{taken}: waiting for it")
+        elif waited_s > TAKEN_AFTER_S and not was_told and _is_waiting(state):
+            self._tell_taken(state, holder_of(state.slot))
         return None
 
-    def take_in_users(self, state: SlotState) -> None:
-        """Say who shares a card that is ready now, once of each."""
+    def _tell_taken(self, state: SlotState, holder: str | None) -> None:
+        self._told_waiting.add(state.slot)
+        taken = f"{state.slot} is taken by another job" + (f" ({holder})" if holder else "")
+        if not self._limits.wait_for_cards:
+            raise RunError(f"{taken}, and --no-wait is given")
+        self._tell(f"{taken}: waiting for it")
+
+    def let_be(self, state: SlotState, error: RaysailError | None) -> bool:
+        """Wait for the card if it did not start because another job's process has its lock; says whether that is so.
+
+        A worker of this job that does not end is no other job: its card has failed.
+        """
+        if not isinstance(error, CardTakenError):
+            return False
+        holder = holder_told(error)
+        if any(holder.startswith(f"process {pid} on ") for pid in state.pids):
+            return False
+        now = time.monotonic()
+        self._empty(state)
+        state.held_by = holder
+        state.start_at_s = now + TAKEN_PAUSE_S
+        self._held[state.slot] = now
+        self._next_discovery_s = now  # another card may do instead: only if none does, is this one spoken of
+        return True
+
+    def tell_of_card(self, state: SlotState) -> None:
+        """Say what makes the times of a card that is ready now doubtful, once of each."""
+        self._told_waiting.discard(state.slot)
+        self._held.pop(state.slot, None)
+        state.pids.add(getattr(state.info, "pid", 0))
+        if getattr(state.info, "on_simulator", False) and not state.told_simulator:
+            state.told_simulator = True
+            self._tell(f"{state.slot} is the chip simulator, not a card: its times are not the chip's")
         new = [user for user in getattr(state.info, "other_users", ()) if user not in state.other_users]
         if new:
             state.other_users += new

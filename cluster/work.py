@@ -78,8 +78,9 @@ class SlotState:
     """A card slot as the pool sees it; times are monotonic seconds.
 
     info: what its last worker said of itself. other_users: who shared the card when a worker of it was ready, of all
-    its workers. on_probe: whether it has failed so often that it must show first that
-    it can still do what was done before.
+    its workers. pids: its own workers' processes, as far as they got. held_by: who had its lock at the last try, until
+    the next. on_probe: whether it has failed so often that it must show first that it can still do what was done
+    before.
     """
 
     slot: CardSlot
@@ -88,6 +89,8 @@ class SlotState:
     ready: bool = False
     info: Any = None
     other_users: list[str] = field(default_factory=list)
+    pids: set[int] = field(default_factory=set)
+    held_by: str = ""
     flights: list[Flight] = field(default_factory=list)
     failures_in_a_row: int = 0
     failures: int = 0
@@ -98,7 +101,7 @@ class SlotState:
     quarantined: bool = False
     gone: bool = False
     seconds_per_image: float = 0.0
-    told_waiting: bool = False
+    told_simulator: bool = False
     last_error: str = ""
 
     @property

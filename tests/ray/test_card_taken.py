@@ -12,8 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from cluster.card_lock import lock_holder, real_card_lock_path
 from tests.job_runs import (
     ROOT,
+    TINY_BMODEL,
     assert_each_once,
     commit_count,
     finished,
@@ -134,6 +138,50 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.simulator
+def test_a_job_of_another_cluster_waits_for_the_card_too(
+    sail_stand_in: dict[str, str], tmp_path: Path
+) -> None:
+    """Three plain jobs on a host of one card, each with a Ray of its own, as owners of a card start them."""
+    images = write_pictures(tmp_path / "images", 600)
+    first_run, second_run = tmp_path / "first", tmp_path / "second"
+
+    def job(run: Path, *more: object) -> subprocess.Popen[str]:
+        values = {"images": images, "device": "sail", "model": TINY_BMODEL, "shard-size": 1, "output": run}
+        return start_job(*options_of(values), *more, environment=sail_stand_in)
+
+    jobs = [job(first_run)]
+    try:
+        wait_for_commits(first_run, 1, jobs[0])
+        jobs += [job(second_run, "--limit", 4), job(tmp_path / "third", "--limit", 4, "--no-wait")]
+        first, second, refused = jobs
+        holder = str(lock_holder(real_card_lock_path(0)))
+        taken = f"card 0 on {socket.gethostname()} (node "
+        _, err = refused.communicate(timeout=120)
+        assert refused.returncode == 1, err
+        last = err.splitlines()[-1]
+        assert last.startswith(f"raysail: {taken}"), last
+        assert last.endswith(f") is taken by another job ({holder}), and --no-wait is given"), last
+        told = lines_until(second, "taken")[-1]
+        assert taken in told
+        assert told.endswith(f") is taken by another job ({holder}): waiting for it"), told
+        assert first.poll() is None
+        assert second.poll() is None
+        assert commit_count(second_run) == 0
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=60)
+        _, err = second.communicate(timeout=120)
+        assert second.returncode == 0, err
+        assert "taken" not in err, "said more than once"
+    finally:
+        for process in jobs:
+            process.kill()
+            process.communicate()
+    assert_each_once(second_run, 4)
+    [card] = metrics(second_run)["cards"]
+    assert card["failures"] == 0
+
+
 def test_a_lock_held_outside_ray_is_named_and_the_other_cards_do_the_work(
     cluster: SharedCluster, pictures: Path, tmp_path: Path
 ) -> None:
@@ -156,7 +204,10 @@ def test_a_lock_held_outside_ray_is_named_and_the_other_cards_do_the_work(
         holder.kill()
         holder.communicate()
     assert done.returncode == 0, done.stderr
-    assert f"must be free, and process {holder.pid} on " in done.stderr
+    told = rf"is taken by another job \(process {holder.pid} on {re.escape(socket.gethostname())}\): waiting for it$"
+    assert len(re.findall(told, done.stderr, re.MULTILINE)) == 1, done.stderr
+    assert "failed" not in done.stderr
+    assert "quarantined" not in done.stderr
     assert_each_once(run, 40)
     images = {card["card"].rpartition("/")[2]: card["images"] for card in metrics(run)["cards"]}
     assert images["0"] == 0

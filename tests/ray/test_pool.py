@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import ray
 
 from bmodel.errors import DeviceError, RunError
 from cluster.actors import start_actor
+from cluster.card_lock import CardLock
 from cluster.cards import CardSlot
 from cluster.connect import connected
 from cluster.job_cards import JobCards
@@ -31,7 +33,8 @@ class Orders:
 
     refuse, die, hang: images at which it raises, exits its process or never answers. bad_cards: cards on which
     every image is refused. bad_after: a file that the first shard makes, and then every card is such a card.
-    broken_cards: cards whose worker does not even start. slow_cards: seconds an image there.
+    broken_cards: cards whose worker does not even start. slow_cards: seconds an image there. locks: a folder with a
+    lock file a card, which its worker takes.
     """
 
     refuse: frozenset[int] = frozenset()
@@ -41,6 +44,11 @@ class Orders:
     bad_after: Path | None = None
     broken_cards: frozenset[int] = frozenset()
     slow_cards: dict[int, float] = field(default_factory=dict)
+    locks: Path | None = None
+
+
+def lock_of(folder: Path, device_id: int) -> Path:
+    return folder / f"{device_id}.lock"
 
 
 class ObedientWorker:
@@ -49,6 +57,8 @@ class ObedientWorker:
     def __init__(self, slot: CardSlot, orders: Orders) -> None:
         if slot.device_id in orders.broken_cards:
             raise DeviceError(f"card {slot.device_id} cannot load the network")
+        if orders.locks is not None:
+            self._lock = CardLock(lock_of(orders.locks, slot.device_id), wait_s=0.2)
         self._slot = slot
         self._orders = orders
 
@@ -110,6 +120,7 @@ def carry_out(
     total: int = 12,
     size: int = 3,
     cards: int = 2,
+    most: int | None = None,
     check: Callable[[], None] = lambda: None,
     outcomes: list[Outcome] | None = None,
     **limits: Any,
@@ -122,7 +133,7 @@ def carry_out(
         start_worker=lambda slot: start_actor(ObedientWorker, slot, orders),
         load=lambda shard: list(range(shard.start, shard.stop)),
         discover=lambda: [slot for slot in all_cards.discover() if slot.device_id < cards],
-        limits=PoolLimits(cards=cards, first_pause_s=0.05, **limits),
+        limits=PoolLimits(cards=cards if most is None else most, first_pause_s=0.05, **limits),
         tell=said.append,
         check=check,
     )
@@ -237,6 +248,78 @@ def test_a_request_to_stop_ends_the_run_and_its_workers() -> None:
     assert max(after - before for before, after in pairwise(calls)) < 2.0
     free = carry_out(Orders(), cards=3, no_card_s=5.0)
     assert free.images(lost=False) == list(range(12)), "the cards were given back"
+
+
+TAKEN = rf"card 0 on .* is taken by another job \(process {os.getpid()} on .*\)"
+
+
+def test_a_card_whose_lock_is_taken_is_waited_for_and_the_others_finish_without_it(tmp_path: Path) -> None:
+    lock = CardLock(lock_of(tmp_path, 0))
+    try:
+        run = carry_out(Orders(locks=tmp_path, slow_cards={1: 0.5}))
+    finally:
+        lock.release()
+    assert run.images(lost=False) == list(range(12))
+    assert run.cards == {1}
+    [said] = run.said
+    assert re.fullmatch(TAKEN + ": waiting for it", said)
+    assert all(state.failures == 0 and state.usable for state in run.pool.slots)
+
+
+def test_a_lock_that_comes_free_ends_the_wait_and_the_deadline_for_lost_cards_does_not(
+    tmp_path: Path,
+) -> None:
+    lock, began = CardLock(lock_of(tmp_path, 0)), time.monotonic()
+
+    def check() -> None:
+        if time.monotonic() - began > 8:
+            lock.release()
+
+    run = carry_out(Orders(locks=tmp_path), cards=1, check=check, no_card_s=1.0)
+    assert run.images(lost=False) == list(range(12))
+    assert time.monotonic() - began > 8
+    assert len(run.said) == 1, run.said
+
+
+def test_a_taken_lock_that_is_not_waited_for_ends_the_run(tmp_path: Path) -> None:
+    lock = CardLock(lock_of(tmp_path, 0))
+    try:
+        with pytest.raises(RunError, match=f"^{TAKEN}, and --no-wait is given$"):
+            carry_out(Orders(locks=tmp_path), cards=1, wait_for_cards=False)
+    finally:
+        lock.release()
+
+
+def test_a_free_card_is_used_instead_of_one_whose_lock_is_taken(tmp_path: Path) -> None:
+    """As within a cluster: then nobody waits, and nothing has to be said."""
+    lock = CardLock(lock_of(tmp_path, 0))
+    try:
+        run = carry_out(Orders(locks=tmp_path), cards=2, most=1, wait_for_cards=False)
+    finally:
+        lock.release()
+    assert run.images(lost=False) == list(range(12))
+    assert run.cards == {1}
+    assert run.said == []
+
+
+def test_a_wait_for_a_lock_can_be_stopped(tmp_path: Path) -> None:
+    class AskedToStop(Exception):
+        pass
+
+    calls = []
+
+    def check() -> None:
+        calls.append(time.monotonic())
+        if calls[-1] - calls[0] > 6.0:
+            raise AskedToStop
+
+    lock = CardLock(lock_of(tmp_path, 0))
+    try:
+        with pytest.raises(AskedToStop):
+            carry_out(Orders(locks=tmp_path), cards=1, check=check)
+    finally:
+        lock.release()
+    assert max(after - before for before, after in pairwise(calls)) < 2.0
 
 
 def test_workers_run_the_drivers_own_code() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bmodel.errors import DeviceError
-from cluster.card_lock import CardLock, lock_holder, real_card_lock_path
+from bmodel.errors import CardTakenError, DeviceError
+from cluster.card_lock import CardLock, holder_told, lock_holder, real_card_lock_path
 from tests.other_process import another_process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,8 +32,11 @@ sys.stdin.read()
 def test_a_lock_that_another_process_holds_names_it(tmp_path: Path) -> None:
     path = tmp_path / "cards" / "bm1684-0.lock"
     with another_process(HOLD, path) as process:
-        with pytest.raises(DeviceError, match=rf"must be free, and process {process.pid} on \S+ holds it"):
+        with pytest.raises(
+            CardTakenError, match=rf"must be free, and process {process.pid} on \S+ holds it"
+        ) as refusal:
             CardLock(path, wait_s=0)
+        assert holder_told(refusal.value) == lock_holder(path)
         assert str(lock_holder(path)).startswith(f"process {process.pid} on ")
     # Killed by SIGKILL: the lock went with its process.
     assert lock_holder(path) is None
@@ -72,8 +75,9 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path: Path) -> None:
     victim.write_text("kept", encoding="utf-8")
     link = tmp_path / "bm1684-0.lock"
     link.symlink_to(victim)
-    with pytest.raises(DeviceError, match=r"bm1684-0.lock' cannot be opened"):
+    with pytest.raises(DeviceError, match=r"bm1684-0.lock' cannot be opened") as refusal:
         CardLock(link, wait_s=0)
+    assert not isinstance(refusal.value, CardTakenError), "nobody has it, so nobody is waited for"
     assert victim.read_text(encoding="utf-8") == "kept"
 
 

@@ -56,6 +56,17 @@ def test_an_actor_that_only_asks_a_card_for_its_state_is_no_user(tmp_path: Path)
         assert [user.pid for user in open_card(0, device_folder=devices)] == [worker.pid]
 
 
+def test_a_file_that_is_closed_while_the_list_is_read_hides_no_other(tmp_path: Path) -> None:
+    devices = folder_of(tmp_path / "dev", "bm-sophon0")
+    descriptors = tmp_path / "proc" / "4242" / "fd"
+    descriptors.mkdir(parents=True)
+    # What is no link can be read no more than one that is gone: it ends no list.
+    folder_of(descriptors, *(str(number) for number in range(40)))
+    (descriptors / "40").symlink_to(devices / "bm-sophon0")
+    users = open_card(0, device_folder=devices, proc=tmp_path / "proc")
+    assert [user.pid for user in users] == [4242]
+
+
 def test_without_a_device_file_or_a_view_of_others_nothing_is_said(tmp_path: Path) -> None:
     devices = folder_of(tmp_path / "dev", "bm-sophon0")
     hidden = folder_of(tmp_path / "proc", "self")
