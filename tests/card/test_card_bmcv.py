@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bmodel.sidecar import ModelSpec, Normalisation
 from tests.card.cases import need_library
-from tests.device.bmcv_cases import by_hand
+from tests.device.bmcv_cases import BEYOND_THE_SCALER_HW, by_hand
 from tests.device.cases import Case
 from tpu_worker.devices.bmcv import CardPreprocessor, truncating_letterbox
 from tpu_worker.launch import Prepared
@@ -22,7 +22,7 @@ from tpu_worker.launch import Prepared
 pytestmark = pytest.mark.card
 
 SPEC = Case(name="sail", model="tiny_fp32_1b").spec
-SIZES_HW = [(64, 96), (480, 640), (640, 480), (426, 640), (333, 100), (20, 1000), (1080, 1920)]
+SIZES_HW = [(64, 96), (480, 640), (640, 480), (426, 640), (333, 100), (320, 1920), (1080, 1920), (2048, 3072)]
 # Steps of 0 … 255 by which two decoders and two scalers may differ on soft colours: JPEG and the conversion from YUV
 # leave some rounding each, a scaler's fixed-point weights one or two more. Half a pixel's shift or limited-range YUV
 # taken for full range would be more than the mean, swapped channels far more than either.
@@ -97,6 +97,17 @@ def test_the_image_lies_where_boxes_are_mapped_back_from(
     assert (columns[0], columns[-1] + 1) == (box.left, box.left + width)
     assert is_white.sum() == height * width
     np.testing.assert_allclose(target[:, ~is_white], 114, atol=1)
+
+
+@pytest.mark.parametrize("size_hw", BEYOND_THE_SCALER_HW, ids=str)
+def test_what_the_scaler_does_not_take_is_left_to_the_host(
+    card_id: int, tmp_path: Path, size_hw: tuple[int, int]
+) -> None:
+    """(20, 1000), for one, would be a single row of this network's input."""
+    path = written(tmp_path / "a.jpg", np.full((*size_hw, 3), 255, np.uint8))
+    prepared, target = prepared_by(spec_of("rgb"), path, size_hw, card_id)
+    assert prepared is None
+    assert np.isnan(target).all()
 
 
 def test_mean_and_scale_are_applied_in_float(card_id: int, tmp_path: Path) -> None:

@@ -14,6 +14,15 @@ from tpu_worker.letterbox import Letterbox
 # Exif with orientation 6: the smallest block that says so.
 EXIF_SIDEWAYS = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 
+# For a network of 64 x 96 pixels: the least and the most that the card's scaler takes, and what is beyond. Sizes are of
+# the image; at (320, 1920) and (1000, 250) the image within the input has a side of 16, at (2048, 3072) both shrink 32
+# times.
+WITHIN_THE_SCALER_HW = [(16, 16), (16, 24), (320, 1920), (1000, 250), (2048, 3072)]
+BEYOND_THE_SCALER_HW = [
+    *((15, 70), (70, 15), (8, 70), (4097, 3000), (3000, 4097)),
+    *((20, 1000), (318, 1920), (1000, 249), (2049, 3072), (2048, 3073), (4096, 4096)),
+]
+
 
 def picture(height: int, width: int) -> NDArray[np.uint8]:
     """Soft colours, so that JPEG keeps them and interpolation shows."""

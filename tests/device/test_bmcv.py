@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -15,11 +16,19 @@ import pytest
 
 from bmodel.errors import ConfigurationError
 from bmodel.sidecar import Normalisation
-from tests.device.bmcv_cases import by_hand, jpeg, picture, with_exif
+from tests.device.bmcv_cases import (
+    BEYOND_THE_SCALER_HW,
+    WITHIN_THE_SCALER_HW,
+    by_hand,
+    jpeg,
+    picture,
+    with_exif,
+)
 from tests.device.cases import ROOT, Case
-from tpu_worker.detector import DetectOptions, Detector
-from tpu_worker.devices import DeviceOptions, TimedOptions, open_device, open_preprocessor
+from tpu_worker.detector import DetectOptions, Detector, _Stages
+from tpu_worker.devices import Device, DeviceOptions, TimedOptions, open_device, open_preprocessor
 from tpu_worker.devices.bmcv import CardPreprocessor, truncating_letterbox
+from tpu_worker.launch import Prepared
 from tpu_worker.letterbox import Letterbox
 from tpu_worker.values import ImageRef
 
@@ -30,6 +39,11 @@ SPEC = CASE.spec
 @pytest.fixture
 def card(stand_in: ModuleType) -> CardPreprocessor:
     return CardPreprocessor(device_id=0, spec=SPEC)
+
+
+def timed_device() -> Device:
+    timed = TimedOptions(service_ms=0.0)
+    return open_device(DeviceOptions(name="timed", spec=SPEC, model_path=None, timed=timed))
 
 
 @pytest.mark.parametrize(
@@ -99,6 +113,76 @@ def test_the_stand_in_is_as_strict_as_the_card(stand_in: ModuleType, tmp_path: P
         bmcv.bm_image_to_tensor(image)
 
 
+@pytest.mark.parametrize("size_hw", WITHIN_THE_SCALER_HW, ids=str)
+def test_what_the_scaler_just_takes_is_the_cards(
+    card: CardPreprocessor, tmp_path: Path, size_hw: tuple[int, int]
+) -> None:
+    path, target = jpeg(tmp_path / "a.jpg", *size_hw), np.empty((3, 64, 96), np.float32)
+    prepared = card.write(path, size_hw, target)
+    assert prepared is not None
+    np.testing.assert_allclose(target, by_hand(path, prepared.letterbox, SPEC), atol=1e-6)
+
+
+@pytest.mark.parametrize("size_hw", BEYOND_THE_SCALER_HW, ids=str)
+def test_what_the_scaler_does_not_take_is_the_hosts_and_the_card_is_not_asked(
+    stand_in: ModuleType, card: CardPreprocessor, tmp_path: Path, size_hw: tuple[int, int]
+) -> None:
+    target = np.full((3, 64, 96), 7, np.float32)
+    assert card.write(tmp_path / "never read.jpg", size_hw, target) is None
+    assert (target == 7).all()
+    assert stand_in.stand_in.calls == []
+
+
+@pytest.mark.parametrize(
+    ("input_hw", "reason"),
+    [
+        ((1024, 1024), "a side may change 32 times, got 16 to 1024 pixels"),
+        ((8, 64), "input_hw: sides must be within 16 and 4096 pixels, got (8, 64)"),
+        ((64, 4128), "input_hw: sides must be within 16 and 4096 pixels, got (64, 4128)"),
+    ],
+)
+def test_the_networks_input_has_to_suit_the_scaler_too(
+    stand_in: ModuleType,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    input_hw: tuple[int, int],
+    reason: str,
+) -> None:
+    shape = (1, 3, *input_hw)
+    spec = SPEC.model_copy(update={"input": SPEC.input.model_copy(update={"shape": shape})})
+    card = CardPreprocessor(device_id=0, spec=spec)
+    path = jpeg(tmp_path / "a.jpg", 16, 16)
+    assert card.write(path, (16, 16), np.empty(shape[1:], np.float32)) is None
+    assert caplog.messages == [
+        f"the card refuses '{path}' first, so the host prepares it: ValueError: {reason}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "input_hw", "resized_hw"),
+    [
+        ((15, 70), (64, 96), (20, 96)),
+        ((20, 1000), (64, 96), (1, 96)),
+        ((70, 4097), (64, 4096), (64, 4096)),
+        ((100, 100), (64, 96), (15, 96)),
+        ((100, 100), (15, 96), (15, 96)),
+        ((2049, 3072), (64, 96), (64, 96)),
+        ((16, 16), (640, 640), (513, 513)),
+        ((100, 100), (64, 96), (65, 96)),
+    ],
+)
+def test_the_stand_in_scales_no_more_than_the_card(
+    stand_in: ModuleType, size_hw: tuple[int, int], input_hw: tuple[int, int], resized_hw: tuple[int, int]
+) -> None:
+    sail = stand_in
+    handle, padding = sail.Handle(0), sail.PaddingAtrr()
+    padding.set_h(resized_hw[0])
+    padding.set_w(resized_hw[1])
+    image = sail.BMImage(handle, *size_hw, sail.Format.FORMAT_RGB_PLANAR, sail.ImgDtype.DATA_TYPE_EXT_1N_BYTE)
+    with pytest.raises(sail.SailBMImageError, match="BMImage related error!"):
+        sail.Bmcv(handle).vpp_resize_padding(image, input_hw[1], input_hw[0], padding)
+
+
 def test_what_the_card_refuses_leaves_the_input_alone_and_the_first_reason_is_told(
     stand_in: ModuleType, card: CardPreprocessor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -106,7 +190,6 @@ def test_what_the_card_refuses_leaves_the_input_alone_and_the_first_reason_is_to
     progressive = jpeg(tmp_path / "p.jpg", 50, 70, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     plain = jpeg(tmp_path / "a.jpg", 50, 70)
     assert card.write(progressive, (50, 70), target) is None
-    assert card.write(jpeg(tmp_path / "s.jpg", 8, 70), (8, 70), target) is None
     assert card.write(plain, (50, 71), target) is None
     assert card.write(jpeg(tmp_path / "a.Jpg", 50, 70), (50, 70), target) is None
     stand_in.stand_in.errors["convert_to"] = RuntimeError("bmcv api fail")
@@ -178,10 +261,7 @@ def test_a_detector_mixes_both_ways_and_says_which(card: CardPreprocessor, tmp_p
         ImageRef(index=number, image_id=name, path=str(tmp_path / name)) for number, name in enumerate(names)
     ]
     images[5] = replace(images[5], path=(tmp_path / "plain.jpg").as_uri())
-    device = open_device(
-        DeviceOptions(name="timed", spec=SPEC, model_path=None, timed=TimedOptions(service_ms=0.0))
-    )
-    with Detector(device, DetectOptions(), card) as detector:
+    with Detector(timed_device(), DetectOptions(), card) as detector:
         results = detector.detect(images)
     assert [result.prepared_on for result in results] == ["card", "host", "host", "host", "host", "card"]
     assert [result.size_hw for result in results] == [
@@ -195,14 +275,45 @@ def test_a_detector_mixes_both_ways_and_says_which(card: CardPreprocessor, tmp_p
     np.testing.assert_array_equal(first.xyxy, again.xyxy)
 
 
+@pytest.mark.parametrize("prepared_on", ["card", "host"])
+def test_the_times_are_all_that_preparing_took_whichever_way_it_went(
+    stand_in: ModuleType, card: CardPreprocessor, tmp_path: Path, prepared_on: str
+) -> None:
+    # A long file, so that reading it for its header takes a while, and a slow card.
+    path = jpeg(tmp_path / "long.jpg", 426, 640)
+    path.write_bytes(path.read_bytes() + bytes(64 << 20))
+    image = ImageRef(index=0, image_id="long", path=str(path))
+    stand_in.stand_in.delays_s["Decoder.read"] = 0.1
+    if prepared_on == "host":
+        stand_in.stand_in.errors["Decoder.read"] = RuntimeError("the decoder hangs")
+    device = timed_device()
+    stages = _Stages(device, DetectOptions(), card)
+    started = time.perf_counter()
+    prepared = stages.prepare(image, np.empty((3, 64, 96), np.float32), None)
+    lasted_ms = (time.perf_counter() - started) * 1e3
+    device.close()
+    assert isinstance(prepared, Prepared)
+    assert prepared.prepared_on == prepared_on
+    assert prepared.decode_ms >= 100
+    assert 0.97 * lasted_ms <= prepared.decode_ms + prepared.preprocess_ms <= lasted_ms
+
+
+def test_letterboxing_on_the_card_counts_as_preprocessing(
+    stand_in: ModuleType, card: CardPreprocessor, tmp_path: Path
+) -> None:
+    stand_in.stand_in.delays_s["vpp_resize_padding"] = 0.1
+    path = jpeg(tmp_path / "a.jpg", 50, 70)
+    prepared = card.write(path, (50, 70), np.empty((3, 64, 96), np.float32))
+    assert prepared is not None
+    assert prepared.preprocess_ms >= 100
+    assert prepared.decode_ms < 100
+
+
 def test_what_exif_turns_is_the_hosts_even_where_exif_is_ignored(
     card: CardPreprocessor, tmp_path: Path
 ) -> None:
     path = with_exif(jpeg(tmp_path / "sideways.jpg", 426, 640))
-    device = open_device(
-        DeviceOptions(name="timed", spec=SPEC, model_path=None, timed=TimedOptions(service_ms=0.0))
-    )
-    with Detector(device, DetectOptions(apply_exif=False), card) as detector:
+    with Detector(timed_device(), DetectOptions(apply_exif=False), card) as detector:
         [result] = detector.detect([ImageRef(index=0, image_id="sideways", path=str(path))])
     assert (result.prepared_on, result.size_hw) == ("host", (426, 640))
 

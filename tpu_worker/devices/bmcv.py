@@ -1,8 +1,8 @@
 """Preprocessing on the card: JPEG decoding, letterboxing and normalisation by its image processors (BMCV).
 
-What the card refuses (anything but a baseline JPEG, sizes its scaler does not take) is prepared on the host instead,
-image by image; both write into the same batch, so a batch may hold images of either way. The vendor's letterbox
-truncates where ours rounds: boxes are mapped back with the numbers that were really used.
+What the card refuses (anything but a baseline JPEG) and what its scaler is known not to take is prepared on the host
+instead, image by image; both write into the same batch, so a batch may hold images of either way. The vendor's
+letterbox truncates where ours rounds: boxes are mapped back with the numbers that were really used.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from tpu_worker.devices.sail import load_sail
 from tpu_worker.launch import Prepared
 from tpu_worker.letterbox import Letterbox
 
-# What BM1684's video post-processor scales, pixels a side.
+# What BM1684's video post-processor scales: pixels a side, of the image, of the network's input and of the image within
+# it, and how many times larger or smaller a side may become. By libsophon's documentation (bmcv_image_vpp_basic) and its
+# source, whose table has the same limits for every pair of formats that is used here.
 MINIMUM_SIDE: Final = 16
 MAXIMUM_SIDE: Final = 4096
+MOST_TIMES: Final = 32
 # SAIL takes a file of any other name for a video, whose colours are others.
 _SUFFIXES: Final = {".jpg", ".jpeg", ".JPG", ".JPEG"}
 # Fills the card's image before it is normalised: SAIL reports a failed normalisation in its log alone and returns
@@ -49,47 +52,54 @@ class CardPreprocessor:
         self._lock = threading.Lock()
         self._has_refused = False
 
-    def write(self, path: Path, source_hw: tuple[int, int], target: NDArray[np.float32]) -> Prepared | None:
-        """Fill `target` (3, H, W) with a JPEG file's image, normalised; None when the card refuses it.
+    def write(
+        self,
+        path: Path,
+        source_hw: tuple[int, int],
+        target: NDArray[np.float32],
+        *,
+        started: float | None = None,
+    ) -> Prepared | None:
+        """Fill `target` (3, H, W) with a JPEG file's image, normalised; None when it is left to the host.
 
         source_hw: height and width that the file's header states; the card has to find the same.
-        A refused image leaves `target` as it was.
+        started: when preparing began by `time.perf_counter`, from which decode_ms counts; None: now.
+        An image that is left to the host leaves `target` as it was.
         """
+        if started is None:
+            started = time.perf_counter()
+        letterbox = truncating_letterbox(source_hw, self._spec.input_hw)
         try:
+            _require_scalable(letterbox)
             with quiet(process_output()):
-                planes, prepared = self._prepare(path, source_hw)
+                planes, read = self._prepare(path, letterbox)
         except Exception as error:  # noqa: BLE001 - SAIL's errors share no base; whatever it is, the host can do it
             self._tell_first(path, error)
             return None
         target[...] = planes
-        return prepared
-
-    def _prepare(self, path: Path, source_hw: tuple[int, int]) -> tuple[NDArray[np.float32], Prepared]:
-        if not all(MINIMUM_SIDE <= side <= MAXIMUM_SIDE for side in source_hw):
-            raise ValueError(
-                f"sides must be within {MINIMUM_SIDE} and {MAXIMUM_SIDE} pixels, got {source_hw}"
-            )
-        if path.suffix not in _SUFFIXES:
-            raise ValueError(
-                f"SAIL knows pictures by their name, which must end in {', '.join(sorted(_SUFFIXES))}"
-            )
-        started = time.perf_counter()
-        sail, (handle, bmcv) = self._sail, self._operations()
-        # Unlike `Bmcv.imread`, the decoder releases the GIL.
-        decoded = sail.Decoder(str(path), True, self._device_id).read(handle)  # noqa: FBT003 - the vendor's order
-        if (decoded.height(), decoded.width()) != source_hw:
-            raise ValueError(f"the card decoded {decoded.height()} rows of {decoded.width()} pixels")
-        read = time.perf_counter()
-        letterbox = truncating_letterbox(source_hw, self._spec.input_hw)
-        planes = self._letterboxed(bmcv, handle, decoded, letterbox)
-        if planes.shape != (1, 3, *letterbox.input_hw) or planes.dtype != np.float32:
-            raise ValueError(f"the card prepared {planes.dtype} {planes.shape}")
-        return planes[0], Prepared(
+        return Prepared(
             letterbox=letterbox,
             decode_ms=(read - started) * 1e3,
             preprocess_ms=(time.perf_counter() - read) * 1e3,
             prepared_on="card",
         )
+
+    def _prepare(self, path: Path, letterbox: Letterbox) -> tuple[NDArray[np.float32], float]:
+        """Return the image's planes (3, H, W), and when it was decoded."""
+        if path.suffix not in _SUFFIXES:
+            raise ValueError(
+                f"SAIL knows pictures by their name, which must end in {', '.join(sorted(_SUFFIXES))}"
+            )
+        sail, (handle, bmcv) = self._sail, self._operations()
+        # Unlike `Bmcv.imread`, the decoder releases the GIL.
+        decoded = sail.Decoder(str(path), True, self._device_id).read(handle)  # noqa: FBT003 - the vendor's order
+        if (decoded.height(), decoded.width()) != letterbox.source_hw:
+            raise ValueError(f"the card decoded {decoded.height()} rows of {decoded.width()} pixels")
+        read = time.perf_counter()
+        planes = self._letterboxed(bmcv, handle, decoded, letterbox)
+        if planes.shape != (1, 3, *letterbox.input_hw) or planes.dtype != np.float32:
+            raise ValueError(f"the card prepared {planes.dtype} {planes.shape}")
+        return planes[0], read
 
     def _letterboxed(self, bmcv: Any, handle: Any, decoded: Any, letterbox: Letterbox) -> NDArray[Any]:
         sail, input_hw = self._sail, letterbox.input_hw
@@ -102,7 +112,7 @@ class CardPreprocessor:
         floats = bmcv.get_bm_image_data_format(sail.Dtype.BM_FLOAT32)
         values = sail.BMImage(handle, *input_hw, layout, floats)
         before = bmcv.bm_image_to_tensor(values)
-        # Early versions of SAIL cannot fill memory.
+        # Early versions of SAIL cannot fill memory: there a failed normalisation goes unseen.
         if hasattr(before, "memory_set"):
             before.memory_set(_UNWRITTEN)
         _require_success("convert_to", bmcv.convert_to(boxed, values, self._factors()))
@@ -161,6 +171,19 @@ def truncating_letterbox(source_hw: tuple[int, int], input_hw: tuple[int, int]) 
         top=(input_hw[0] - height) // 2,
         left=(input_hw[1] - width) // 2,
     )
+
+
+def _require_scalable(letterbox: Letterbox) -> None:
+    """Raise ValueError for what lies outside the scaler's limits."""
+    for name in ("source_hw", "input_hw", "resized_hw"):
+        size_hw: tuple[int, int] = getattr(letterbox, name)
+        if not all(MINIMUM_SIDE <= side <= MAXIMUM_SIDE for side in size_hw):
+            raise ValueError(
+                f"{name}: sides must be within {MINIMUM_SIDE} and {MAXIMUM_SIDE} pixels, got {size_hw}"
+            )
+    for source, resized in zip(letterbox.source_hw, letterbox.resized_hw, strict=True):
+        if max(source, resized) > MOST_TIMES * min(source, resized):
+            raise ValueError(f"a side may change {MOST_TIMES} times, got {source} to {resized} pixels")
 
 
 def _require_success(operation: str, status: int) -> None:

@@ -1,7 +1,8 @@
 """The card's image operations as far as preprocessing uses them, on OpenCV.
 
 Strict where the card is: decoded JPEGs are YUV and nothing but a format conversion takes them, progressive JPEGs and
-other files are refused, resizing is NEAREST unless asked otherwise, a conversion writes into an image made before.
+other files are refused, resizing takes sides of 16 to 4,096 pixels and changes them 32 times at most and is NEAREST
+unless asked otherwise, a conversion writes into an image made before.
 
 As lax where SAIL is: what writes into an image made before raises nothing. `convert_format` returns an error number,
 `convert_to` success, its failure a line in the log.
@@ -126,6 +127,17 @@ class PaddingAtrr:
         self.values["b"] = value
 
 
+def _scales(image: BMImage, width: int, height: int, place: dict[str, int]) -> bool:
+    """Whether the video post-processor takes it, by the runtime's own limits."""
+    if place["stx"] + place["w"] > width or place["sty"] + place["h"] > height:
+        return False
+    sides = (image.width(), image.height(), width, height, place["w"], place["h"])
+    if min(sides) < 16 or max(sides) > 4096:
+        return False
+    pairs = ((image.width(), place["w"]), (image.height(), place["h"]))
+    return all(source <= 32 * target and target <= 32 * source for source, target in pairs)
+
+
 class ImageTensor:
     """A Tensor over an image's memory on the card, with none on the host."""
 
@@ -174,12 +186,10 @@ class Bmcv:
         place = padding.values
         if image.format() == Format.FORMAT_YUV420P:
             raise _error("not supported")
-        if (
-            place["stx"] + place["w"] > width
-            or place["sty"] + place["h"] > height
-            or min(place["w"], place["h"]) < 1
-        ):
-            raise _error("invalid argument")
+        if not _scales(image, width, height, place):
+            # The reason is in the log alone.
+            sail._log("bmcv_image_vpp_convert_padding err=-1")
+            raise _error("BMImage related error!")
         output = BMImage(self._handle, height, width, image.format(), image.dtype())
         for plane, colour in enumerate("rgb"):
             output.planes[plane] = place[colour]

@@ -69,16 +69,19 @@ class StandIn:
     failing_launches: so many of the next launches fail, as on a card that hangs.
     errors: raised by the next calls of the function of that name.
     statuses: error numbers of the next calls of image operations of that name, which raise nothing.
+    delays_s: how long the next calls of the function of that name take beforehand.
     calls: which functions were called, in order.
     """
 
     failing_launches: int = 0
     errors: dict[str, Exception] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
+    delays_s: dict[str, float] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
     def enter(self, name: str) -> None:
         self.calls.append(name)
+        time.sleep(self.delays_s.pop(name, 0.0))
         if name in self.errors:
             raise self.errors.pop(name)
 
@@ -90,6 +93,7 @@ class StandIn:
         self.failing_launches = 0
         self.errors.clear()
         self.statuses.clear()
+        self.delays_s.clear()
         self.calls.clear()
 
 
