@@ -29,11 +29,14 @@ def taken_slots(slots: Iterable[CardSlot]) -> set[CardSlot]:
 
 
 def holder_of(slot: CardSlot) -> str | None:
-    """Whose actor has a registered card: the job, and the process of its driver; None when Ray does not tell."""
+    """Whose actor has a registered card: the job, and the process of its driver.
+
+    None when no actor with a process has it, empty when Ray does not tell.
+    """
     try:
         return _holder_of(slot)
     except Exception:  # noqa: BLE001 - it adorns a sentence: what another Ray's tables raise must not end the job
-        return None
+        return ""
 
 
 def _holder_of(slot: CardSlot) -> str | None:
@@ -43,7 +46,7 @@ def _holder_of(slot: CardSlot) -> str | None:
             actor = _messages.ActorTableData.FromString(raw)
             has_card = actor.pid and actor.required_resources.get(resource)
             if has_card and actor.address.node_id.hex() == slot.node_id:
-                return _job(actor.job_id)
+                return _job(actor.job_id) or ""
     return None
 
 

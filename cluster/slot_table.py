@@ -152,11 +152,14 @@ class SlotTable:
             if pid := process_of(state.handle):
                 state.pids.add(pid)
             return f"it did not start within {self._limits.start_deadline_s:.0f} s"
-        elif waited_s > TAKEN_AFTER_S and not was_told and _is_waiting(state):
-            self._tell_taken(state, holder_of(state.slot))
+        elif waited_s > TAKEN_AFTER_S and not was_told and now >= state.ask_at_s and _is_waiting(state):
+            state.ask_at_s = now + TAKEN_PAUSE_S
+            # On a busy host Ray takes as long to start a process: nobody else has the card then.
+            if (holder := holder_of(state.slot)) is not None:
+                self._tell_taken(state, holder)
         return None
 
-    def _tell_taken(self, state: SlotState, holder: str | None) -> None:
+    def _tell_taken(self, state: SlotState, holder: str) -> None:
         self._told_waiting.add(state.slot)
         taken = f"{state.slot} is taken by another job" + (f" ({holder})" if holder else "")
         if not self._limits.wait_for_cards:

@@ -97,6 +97,7 @@ class SlotState:
     restarts: int = 0
     start_at_s: float = 0.0
     started_s: float = 0.0
+    ask_at_s: float = 0.0
     on_probe: bool = False
     quarantined: bool = False
     gone: bool = False

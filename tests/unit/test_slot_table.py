@@ -37,6 +37,6 @@ def test_only_another_jobs_card_is_let_be(error: RaysailError | None, is_let_be:
     assert state.failures == 0
 
 
-def test_a_holder_that_ray_does_not_tell_is_none() -> None:
+def test_a_holder_that_ray_does_not_tell_has_no_name() -> None:
     """There is no Ray here to ask, which raises an error of Ray's own."""
-    assert holder_of(SLOT) is None
+    assert holder_of(SLOT) == ""
