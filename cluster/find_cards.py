@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-from bmodel.errors import LibraryError
-from bmodel.libraries import find_card_libraries
 
 DEVICE_FILE = re.compile(r"bm-sophon(\d+)")
 
@@ -45,18 +41,9 @@ def _count_by_sail() -> int | None:
 
 
 def _count_by_libsophon() -> int | None:
-    try:
-        libraries = find_card_libraries()
-    except LibraryError:
-        return None
-    try:
-        library = ctypes.CDLL(str(libraries.driver))
-    except OSError:
-        return None
-    count = ctypes.c_int(0)
-    library.bm_dev_getcount.argtypes = [ctypes.POINTER(ctypes.c_int)]
-    library.bm_dev_getcount.restype = ctypes.c_int
-    return count.value if library.bm_dev_getcount(ctypes.byref(count)) == 0 else None
+    from tpu_worker.devices.libsophon import card_count
+
+    return card_count()
 
 
 def _by_device_files(folder: Path) -> set[int]:

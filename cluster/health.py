@@ -41,13 +41,13 @@ class Sample:
 
 def read_card(device_id: int) -> CardHealth:
     """Ask a card by SAIL, or by libsophon where there is no SAIL that loads; raises DeviceError or LibraryError."""
-    from tpu_worker.devices import libsophon_health, sail
+    from tpu_worker.devices import libsophon, sail
     from tpu_worker.devices.choose_device import has_sail
 
     if has_sail():
         with suppress(LibraryError):
             return sail.read_health(device_id)
-    return libsophon_health.read_health(device_id)
+    return libsophon.read_health(device_id)
 
 
 def over_hot(chip_celsius: int) -> str | None:

@@ -50,11 +50,6 @@ def _holder_of(slot: CardSlot) -> str | None:
     return None
 
 
-def has_process(actor: Any) -> bool:
-    """Whether an actor was given its resources and a process, be it ready or still loading."""
-    return process_of(actor) is not None
-
-
 def process_of(actor: Any) -> int | None:
     """The number of an actor's process on its host; None as long as it waits for its resources."""
     return actors(actor._actor_id.hex()).get("Pid") or None  # noqa: SLF001 - a handle has no public id

@@ -18,7 +18,7 @@ import ray
 from bmodel.errors import CardTakenError, RaysailError, RunError
 from cluster.card_lock import holder_told
 from cluster.cards import CardSlot
-from cluster.placement import has_process, holder_of, process_of, taken_slots
+from cluster.placement import holder_of, process_of, taken_slots
 from cluster.work import SlotState, Work
 
 FAILURES_BEFORE_QUARANTINE = 5
@@ -241,4 +241,4 @@ class SlotTable:
 
 def _is_waiting(state: SlotState) -> bool:
     """Whether a starting actor waits for its card; one that has it may be long at loading its network."""
-    return bool(taken_slots([state.slot])) and not has_process(state.handle)
+    return bool(taken_slots([state.slot])) and process_of(state.handle) is None

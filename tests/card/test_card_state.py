@@ -16,7 +16,7 @@ from cluster.health import FAULTY_CELSIUS, ReadCard, read_card
 from tests.card.cases import HOLD_CARD, any_case, need_device_file
 from tests.device.cases import ROOT
 from tests.other_process import another_process
-from tpu_worker.devices import libsophon_health, sail
+from tpu_worker.devices import libsophon, sail
 
 pytestmark = pytest.mark.card
 
@@ -25,7 +25,7 @@ def own_open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-@pytest.mark.parametrize("read", [sail.read_health, libsophon_health.read_health], ids=["sail", "libsophon"])
+@pytest.mark.parametrize("read", [sail.read_health, libsophon.read_health], ids=["sail", "libsophon"])
 def test_a_card_tells_a_state_that_can_be(read: ReadCard, card_id: int) -> None:
     try:
         health = read(card_id)

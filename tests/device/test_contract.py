@@ -32,7 +32,7 @@ def chosen(request: pytest.FixtureRequest) -> Case:
     return case
 
 
-# What the questions below are asked of. Those of real cards are in tests/card/test_card.py, under the same names.
+# What the questions below are asked of. Those of real cards are in tests/card/test_card_contract.py, by the same names.
 case = pytest.fixture(chosen, scope="module", params=CASES, ids=str, name="case")
 one_of_each = pytest.fixture(chosen, scope="module", params=ONE_EACH, ids=str, name="one_of_each")
 of_four = pytest.fixture(chosen, scope="module", params=OF_FOUR, ids=str, name="of_four")

@@ -51,7 +51,7 @@ STATE_SCRIPT = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from bmodel.errors import LibraryError
-from tpu_worker.devices.libsophon_health import read_health
+from tpu_worker.devices.libsophon import read_health
 try:
     read_health(0)
 except LibraryError as error:

@@ -1,4 +1,4 @@
-"""A card's state by libsophon's libbmlib through ctypes, where there is no SAIL: its calls are those that SAIL makes.
+"""Number and state of the cards by libsophon's libbmlib through ctypes, where there is no SAIL: the calls SAIL makes.
 
 Names, types and the layout of `bm_dev_stat_t` are those of the vendor's header, bmlib/include/bmlib_runtime.h of
 libsophon 0.5.1.
@@ -35,6 +35,15 @@ class CardState(Structure):
     ]
 
 
+def card_count() -> int | None:
+    """Return how many cards libsophon sees on this host; None where it cannot tell, as without it or a driver."""
+    try:
+        status, count = _count(_load_driver())
+    except LibraryError:
+        return None
+    return None if status else count
+
+
 def read_health(device_id: int) -> CardHealth:
     """Ask a card for its state; raises DeviceError when it does not answer, LibraryError when libsophon cannot tell."""
     driver = _load_driver()
@@ -69,13 +78,19 @@ def _load_driver() -> ctypes.CDLL:
         raise LibraryError(f"libsophon cannot be loaded: {error}") from error
 
 
+def _count(driver: ctypes.CDLL) -> tuple[int, int]:
+    """The status of the question, and its answer."""
+    count = c_int()
+    return declare(driver, "bm_dev_getcount", c_int, POINTER(c_int))(byref(count)), count.value
+
+
 @contextmanager
 def _opened(driver: ctypes.CDLL, device_id: int, start: int) -> Iterator[c_void_p]:
-    count, handle = c_int(), c_void_p()
-    status = declare(driver, "bm_dev_getcount", c_int, POINTER(c_int))(byref(count))
+    handle = c_void_p()
+    status, count = _count(driver)
     _check(status, f"card {device_id}: the cards cannot be counted: bm_dev_getcount", start)
-    if device_id >= count.value:  # not every version survives being asked for such a one
-        raise DeviceError(f"card {device_id}: there is no such card: there are {count.value}")
+    if device_id >= count:  # not every version survives being asked for such a one
+        raise DeviceError(f"card {device_id}: there is no such card: there are {count}")
     release = declare(driver, "bm_dev_free", None, c_void_p)
     status = declare(driver, "bm_dev_request", c_int, POINTER(c_void_p), c_int)(byref(handle), device_id)
     _check(status, f"card {device_id}: it cannot be opened: bm_dev_request", start)

@@ -14,7 +14,7 @@ from bmodel.errors import DeviceError, LibraryError
 from cluster.health import read_card, sample_card
 from jobs.doctor.cards import check_cards
 from tpu_worker.devices.choose_device import has_sail
-from tpu_worker.devices.libsophon_health import read_health
+from tpu_worker.devices.libsophon import card_count, read_health
 from tpu_worker.devices.sail import CardHealth
 
 LIBRARY = r"""
@@ -74,6 +74,12 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ctypes.
 def steer(library: ctypes.CDLL, **values: int) -> None:
     for name, value in values.items():
         ctypes.c_int.in_dll(library, name).value = value
+
+
+def test_cards_are_counted_unless_the_library_cannot(library: ctypes.CDLL) -> None:
+    assert card_count() == 2
+    steer(library, failing=1)
+    assert card_count() is None
 
 
 def test_a_cards_state_is_what_the_library_says_of_it(library: ctypes.CDLL) -> None:
