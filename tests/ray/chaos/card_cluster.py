@@ -82,7 +82,9 @@ class CardCluster:
 
     def lock_files(self) -> dict[str, Path]:
         """Every lock file of a card of this cluster, held or not, by name."""
-        return {lock.name: lock for lock in self._folder.glob("ray/session_*/raysail-cards/*.lock")}
+        # Not by way of Ray's link to the newest session: each process of an actor takes it away and makes it anew.
+        sessions = [folder for folder in self._folder.glob("ray/session_*") if not folder.is_symlink()]
+        return {lock.name: lock for session in sessions for lock in session.glob("raysail-cards/*.lock")}
 
     def kill_worker(self, choose: Callable[[list[int]], int]) -> bool:
         """Kill one of the living workers with SIGKILL; False when there is none."""

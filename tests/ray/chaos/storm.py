@@ -75,9 +75,14 @@ def end_of(driver: subprocess.Popen[str], *, timeout: float = LONGEST_LIFE_S) ->
     try:
         return driver.communicate(timeout=timeout)[0]
     except subprocess.TimeoutExpired:
-        driver.kill()
-        said = driver.communicate()[0]
+        said = end_now(driver)
         raise AssertionError(f"the driver did not end within {timeout} s, and said:\n{said}") from None
+
+
+def end_now(driver: subprocess.Popen[str]) -> str:
+    """Kill a driver, so that no later test finds it alive; returns what it said."""
+    driver.kill()
+    return driver.communicate()[0]
 
 
 def weather(storm: Storm, cluster: CardCluster, *, images: Path, run: Path) -> Tally:
@@ -96,7 +101,11 @@ def weather(storm: Storm, cluster: CardCluster, *, images: Path, run: Path) -> T
             doom=life.doom,
             more=_fault_options(life, fault_file),
         )
-        _strike(life, cluster, run, driver, tally, dice)
+        try:
+            _strike(life, cluster, run, driver, tally, dice)
+        except BaseException:
+            end_now(driver)
+            raise
         tally.output = end_of(driver)
         wanted = -signal.SIGKILL if life.doom else 0
         assert driver.returncode == wanted, f"life {number} ended with {driver.returncode}: {tally.output}"
