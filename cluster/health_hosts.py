@@ -16,12 +16,10 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.ask_apart import ANSWER_WITHIN_S, START_WITHIN_S
 from cluster.cards import CardSlot
 from cluster.health import HealthSampler, Sample
 
-ANSWER_WITHIN_S = 4.0
-# A process is started for a sampler, and a busy host takes its time: that is no silence of the card.
-START_WITHIN_S = 60.0
 # Fewer silences than a card is named for: its neighbours have spoken again by then.
 LATE_UNTIL_REPLACED = 2
 # After so many samplers lost in a row a card is left in peace for a while, longer each time: starting processes

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import ray
 
 from cluster.cards import CardSlot, card_resources, choose_slots, registered_slots
-from cluster.find_cards import find_cards
 
 
 @dataclass(kw_only=True, slots=True)
@@ -15,17 +14,18 @@ class JobCards:
     """A job's wish for cards.
 
     most: how many it uses at most; None for all there are, or one virtual card. needs_real: whether its device is
-    a real card.
+    a real card. of_host: the real cards of this host that it may use when it starts a cluster of its own.
     """
 
     most: int | None
     needs_real: bool
+    of_host: tuple[int, ...] = ()
     _saw_registered: bool = field(default=False, init=False)
 
     def local_resources(self) -> dict[str, float]:
         """What the only node of a local cluster registers: this host's cards, or as many virtual ones as wanted."""
         if self.needs_real:
-            return card_resources(find_cards().device_ids, virtual=False)
+            return card_resources(self.of_host, virtual=False)
         return card_resources(range(self.most or 1), virtual=True)
 
     def discover(self) -> list[CardSlot]:

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from bmodel.errors import ConfigurationError
+from cluster.find_cards import card_numbers
 from jobs.path_kind import why_not_a_file
 from jobs.yaml_mapping import option_name, read_yaml_mapping
 
@@ -55,6 +56,11 @@ class DetectConfig(BaseModel):
         ge=1,
         le=4096,
         description="cards to use at most; without cards, virtual ones to start [all, or 1]",
+    )
+    exclude: str | None = Field(
+        default=None,
+        description="numbers of this host's cards to leave alone, like 0,3; on a cluster, node start has it",
+        json_schema_extra={"metavar": "IDS"},
     )
     conf: float = Field(
         default=0.001, gt=0.0, lt=1.0, description="confidence that a detection must be above"
@@ -119,6 +125,18 @@ class DetectConfig(BaseModel):
             raise ValueError(f"must be a file, and '{path}' {reason}")
         return path
 
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _is_card_numbers(cls, value: Any) -> Any:
+        """One number may be a number in YAML."""
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if isinstance(text, str):
+            try:
+                card_numbers(text)
+            except ConfigurationError as error:
+                raise ValueError(str(error).partition(": ")[2]) from None
+        return text
+
     @field_validator("*", mode="before")
     @classmethod
     def _is_no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
@@ -144,12 +162,24 @@ class DetectConfig(BaseModel):
             raise ValueError(f"fault-file: needs device timed, got device {self.device}")
         if self.preprocess == "bmcv" and self.device not in ("auto", "sail"):
             raise ValueError(f"preprocess: bmcv needs device sail, got device {self.device}")
+        self._check_exclude()
         if self.output == "":
             raise ValueError("output: must not be empty")
         if self.resume and self.output is None:
             raise ValueError("resume: needs output, the folder of the run to go on with")
         self._check_output_under_a_job()
         return self
+
+    def _check_exclude(self) -> None:
+        if self.exclude is None:
+            return
+        if self.device not in ("auto", "sail", "libbmrt"):
+            raise ValueError(f"exclude: needs a device with real cards, got device {self.device}")
+        if address := self.address or os.environ.get("RAY_ADDRESS"):
+            raise ValueError(
+                f"exclude: is for this host's cards in a job of its own, and the job joins the cluster at '{address}'; "
+                "there 'raysail node start --exclude' leaves cards out"
+            )
 
     def _check_output_under_a_job(self) -> None:
         if not running_as_ray_job():

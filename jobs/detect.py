@@ -54,7 +54,7 @@ def detect(config: DetectConfig) -> int:
         check_folder(store, resume=config.resume)
         stack.enter_context(run_lock(store))
         run = begin_run(store, resume=config.resume, facts=run_facts(config, plan, images))
-        cards = JobCards(most=config.cards, needs_real=plan.needs_card)
+        cards = JobCards(most=config.cards, needs_real=plan.needs_card, of_host=plan.cards_of_host)
         began, slots = time.monotonic(), list[SlotState]()
         try:
             if run.log.image_count < len(images):

@@ -9,7 +9,7 @@ import typer
 
 from bmodel.errors import ConfigurationError
 from cluster.cards import card_resources
-from cluster.find_cards import find_cards
+from cluster.find_cards import card_numbers, find_cards
 from cluster.node import NodeOptions, ensure_token, exporters_list, has_token, run_node, start_node, stop_node
 
 command = typer.Typer()
@@ -31,8 +31,8 @@ def start(
         typer.Option(metavar="N", help="register N virtual cards, for devices that need none", min=1),
     ] = None,
     exclude: Annotated[
-        str, typer.Option(metavar="IDS", help="numbers of cards to leave alone, like 0,3")
-    ] = "",
+        str | None, typer.Option(metavar="IDS", help="numbers of cards to leave alone, like 0,3")
+    ] = None,
     block: Annotated[  # noqa: FBT002
         bool, typer.Option("--block", help="stay in the foreground, for a service manager")
     ] = False,
@@ -69,18 +69,23 @@ def stop() -> None:
     )
 
 
-def _resources(virtual_cards: int | None, exclude: str) -> dict[str, float]:
+def _resources(virtual_cards: int | None, exclude: str | None) -> dict[str, float]:
+    excluded = card_numbers(exclude) if exclude is not None else ()
     if virtual_cards is not None:
+        if excluded:
+            raise ConfigurationError(
+                "--exclude: is for real cards, and --virtual-cards registers none of them"
+            )
         return card_resources(range(virtual_cards), virtual=True)
-    try:
-        excluded = [int(part) for part in exclude.split(",") if part.strip()]
-    except ValueError:
-        raise ConfigurationError(
-            f"--exclude: must be card numbers with commas between, got '{exclude}'"
-        ) from None
     found = find_cards(exclude=excluded)
+    if found.left_out:
+        _say(f"Left alone: {', '.join(map(str, found.left_out))}.")
     if not found.device_ids:
-        _say("No card was found on this host; --virtual-cards N registers virtual ones.")
+        _say(
+            "No other card is on this host."
+            if found.left_out
+            else "No card was found on this host; --virtual-cards N registers virtual ones."
+        )
         return {}
     _say(f"Cards {', '.join(map(str, found.device_ids))}, found by {found.source}.")
     return card_resources(found.device_ids, virtual=False)

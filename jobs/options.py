@@ -69,5 +69,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 def _metavar(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         return "|".join(get_args(field.annotation))
+    if isinstance(field.json_schema_extra, dict) and (metavar := field.json_schema_extra.get("metavar")):
+        return str(metavar)
     kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)] or [field.annotation]
     return {int: "N", float: "X", Path: "FILE"}.get(kinds[0], "TEXT")

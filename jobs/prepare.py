@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bmodel.errors import ConfigurationError
+from bmodel.errors import ConfigurationError, LibraryError
 from bmodel.model_file import has_class_names, load_spec
 from bmodel.sidecar import ModelSpec, file_sha256
-from cluster.find_cards import find_cards
+from cluster.find_cards import FoundCards, card_numbers, find_cards
 from data.formats import FormatError, read_coco
 from data.ground_truth import read_ground_truth
 from jobs.configuration import DetectConfig
@@ -27,12 +27,17 @@ from tpu_worker.values import MOST_PREPARE_THREADS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """A job's settled facts. ran: the file that really runs, the ONNX twin of a BModel on the CPU."""
+    """A job's settled facts.
+
+    ran: the file that really runs, the ONNX twin of a BModel on the CPU. cards_of_host: the real cards of this host
+    that the job may use; none on a cluster that it joins, or where the device is said and is no card.
+    """
 
     spec: ModelSpec
     device: DeviceOptions
     detect: DetectOptions
     ran: ModelMetrics
+    cards_of_host: tuple[int, ...] = ()
 
     @property
     def needs_card(self) -> bool:
@@ -73,9 +78,10 @@ def check_ground_truth(config: DetectConfig, spec: ModelSpec, images: ImageList)
 def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | None) -> Plan:
     """Settle the device; cards_of_cluster: real cards of the cluster that was joined, None for this host's own.
 
-    Raises ConfigurationError, ModelFileError or LibraryError.
+    Raises ConfigurationError, ModelFileError, LibraryError, or DeviceError when a card's driver does not answer.
     """
-    cards = len(find_cards().device_ids) if cards_of_cluster is None else cards_of_cluster
+    found = _cards_of_host(config) if cards_of_cluster is None else None
+    cards = len(found.device_ids) if found else cards_of_cluster or 0
     name = resolve_device(
         config.device,
         model_path=config.model,
@@ -85,6 +91,8 @@ def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | 
         on_this_host=cards_of_cluster is None,
         preprocess=config.preprocess,
     )
+    if found and found.sail_error and name == "sail":
+        raise LibraryError(f"device: {found.sail_error}")
     # On this host alone, its virtual cards share its cores; what other hosts have is not known here.
     threads = cores_each(config.cards or 1) if name == "cpu" and cards_of_cluster is None else None
     return Plan(
@@ -111,7 +119,20 @@ def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | 
             prepare_threads=threads and min(threads, MOST_PREPARE_THREADS),
         ),
         ran=_ran(config.model, spec, name),
+        cards_of_host=found.device_ids if found else (),
     )
+
+
+def _cards_of_host(config: DetectConfig) -> FoundCards | None:
+    """The cards of this host but for those to be left alone; None where no card is wanted, so that none is asked."""
+    if config.device != "auto" and config.device not in CARD_DEVICES:
+        return None
+    found = find_cards(exclude=card_numbers(config.exclude) if config.exclude else ())
+    if found.left_out and not found.device_ids:
+        raise ConfigurationError(
+            f"--exclude: must leave a card of this host, got {config.exclude}, all it has"
+        )
+    return found
 
 
 def cores_each(cards: int) -> int:

@@ -25,6 +25,7 @@ _IMMATERIAL = frozenset(
     {
         "address",
         "cards",
+        "exclude",
         "max-failed",
         "no-wait",
         "output",

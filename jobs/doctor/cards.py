@@ -6,6 +6,7 @@ import importlib.util
 import platform
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bmodel.container import read_container
@@ -13,9 +14,10 @@ from bmodel.errors import DeviceError, LibraryError, RaysailError
 from bmodel.libraries import find_card_libraries
 from bmodel.model_file import CHIP, load_spec
 from bmodel.sidecar import sidecar_path
+from cluster.ask_apart import read_card_apart, sail_version
 from cluster.card_users import card_users
 from cluster.find_cards import find_cards
-from cluster.health import over_hot, read_card
+from cluster.health import over_hot
 from jobs.doctor.check import Check
 from tpu_worker.devices.choose_device import has_sail
 
@@ -26,11 +28,18 @@ SAIL_WHEELS = (
     "the vendor's SDK has wheels for Python 3.8 and 3.10 on ARM hosts; elsewhere build SAIL from the SDK"
 )
 
+SILENT = "its driver may hang: see 'dmesg', reset the card or reload the driver; if that hangs too, restart the host"
+
 
 def check_cards(device_folder: Path = DEVICES) -> Iterator[Check]:
     """The cards, who told of them, their state and their users."""
     files = sorted(path.name for path in device_folder.glob("bm-sophon*"))
-    found = find_cards(device_folder=device_folder)
+    try:
+        found = find_cards(device_folder=device_folder)
+    except DeviceError as error:
+        files = files or ["no device file"]
+        yield Check(name="cards", status="fail", found=f"{error} ({', '.join(files)})", hint=SILENT)
+        return
     if not found.device_ids:
         yield Check(
             name="cards",
@@ -43,8 +52,11 @@ def check_cards(device_folder: Path = DEVICES) -> Iterator[Check]:
         return
     numbers = ", ".join(map(str, found.device_ids))
     yield Check(name="cards", status="ok", found=f"{numbers}, found by {found.source}")
-    for device_id in found.device_ids:
-        yield _state_of(device_id)
+    # All at once: each that hangs is waited for.
+    with ThreadPoolExecutor(len(found.device_ids)) as pool:
+        states = list(pool.map(_state_of, found.device_ids))
+    for device_id, state in zip(found.device_ids, states, strict=True):
+        yield state
         if users := card_users(device_id, device_folder=device_folder):
             hint = (
                 "a job waits for a card that Raysail holds; another program's share of a card slows jobs down"
@@ -85,17 +97,14 @@ def check_sail(device_folder: Path = DEVICES) -> Iterator[Check]:
         instead = "jobs use libsophon's libbmrt meanwhile" if has_cards else "only for cards"
         yield Check(name="SAIL", status="note", found=found, hint=f"{SAIL_WHEELS} ({instead})")
         return
-    from tpu_worker.devices.sail import load_sail
-
     try:
-        sail = load_sail()
-    except LibraryError as error:
+        number = sail_version()
+    except (LibraryError, DeviceError) as error:
         # pip takes such a wheel for any Python: its name says py3-none-any.
         hint = f"a wheel built for another Python, or no libsophon: {SAIL_WHEELS}"
         yield Check(name="SAIL", status="fail", found=str(error), hint=hint)
         return
-    number = getattr(sail, "__version__", None) or "of an unknown version"
-    yield Check(name="SAIL", status="ok", found=f"{number}, loads in {python}")
+    yield Check(name="SAIL", status="ok", found=f"{number or 'of an unknown version'}, loads in {python}")
 
 
 def check_model(path: Path) -> Iterator[Check]:
@@ -135,13 +144,12 @@ def sail_builds() -> list[str]:
 def _state_of(device_id: int) -> Check:
     name = f"card {device_id} state"
     try:
-        health = read_card(device_id)
+        health = read_card_apart(device_id)
     except LibraryError as error:
         hint = f"its state is read through SAIL or libsophon: {error}"
         return Check(name=name, status="note", found="unknown", hint=hint)
     except DeviceError as error:
-        hint = "the card does not answer: reset it, or reload the driver"
-        return Check(name=name, status="fail", found=str(error), hint=hint)
+        return Check(name=name, status="fail", found=str(error), hint=SILENT)
     found = (
         f"chip {health.chip_celsius} °C, board {health.board_celsius} °C, {health.memory_used_mb} of "
         f"{health.memory_total_mb} MB used, {health.utilisation_percent} % busy"

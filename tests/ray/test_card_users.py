@@ -43,7 +43,7 @@ config = parse_config({"images": images, "model": model, "device": "sail", "outp
 found = list_images(config.images, limit=config.limit)
 plan = make_plan(config, load_model(config), cards_of_cluster=None)
 run = begin_run(open_store(output), resume=False, facts=run_facts(config, plan, found))
-cards = JobCards(most=None, needs_real=True)
+cards = JobCards(most=None, needs_real=True, of_host=plan.cards_of_host)
 with stoppable() as stop, nothing_on_stdout(), connected(None, local_resources=cards.local_resources()):
     slots = _detect_images(config, plan, found, run, cards, stop, WorkerOfFolder)
     derive(config, plan, run, slots, detect_s=1.0)

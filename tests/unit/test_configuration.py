@@ -73,6 +73,12 @@ def refusal(given: dict[str, Any], config_file: Path | None = None) -> str:
         ({"model": "x" * 300}, "cannot be reached: File name too long"),
         ({"model": 3}, "--model: must be a path, got 3"),
         ({"fault-file": "nowhere"}, "--fault-file: must be a file"),
+        ({"exclude": "0"}, "--exclude: needs a device with real cards, got device timed"),
+        ({"exclude": "-1"}, "--exclude: must be card numbers with commas between, got '-1'"),
+        ({"exclude": "1;2"}, "--exclude: must be card numbers with commas between, got '1;2'"),
+        ({"exclude": ""}, "--exclude: must be card numbers with commas between, got ''"),
+        ({"exclude": True}, "--exclude: must not be true"),
+        ({"exclude": [0, 1]}, "--exclude: must be a valid string, got [0, 1]"),
     ],
     ids=str,
 )
@@ -92,6 +98,23 @@ def test_a_wrong_option_is_one_line_with_its_name_rule_and_value(
 )
 def test_options_that_do_not_fit_the_device(options: dict[str, Any], message: str, model: Path) -> None:
     assert message in refusal({"images": "photos", "device": "cpu", "model": str(model), **options})
+
+
+def test_cards_are_left_out_of_this_host_and_of_no_cluster(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    bmodel = model.with_suffix(".bmodel")
+    bmodel.touch()
+    given = {"images": "x", "model": str(bmodel), "exclude": "0, 2"}
+    assert parse_config(given).exclude == "0, 2"
+    assert parse_config({**given, "exclude": 3}).exclude == "3", "a number of YAML's"
+    message = (
+        "--exclude: is for this host's cards in a job of its own, and the job joins the cluster at 'h:1'"
+    )
+    assert message in refusal({**given, "address": "h:1"})
+    monkeypatch.setenv("RAY_ADDRESS", "h:1")
+    assert message in refusal(given)
 
 
 def test_a_missing_image_source_is_named() -> None:

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import ctypes
+import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bmodel.errors import DeviceError, LibraryError
+from cluster.ask_apart import read_card_apart
 from cluster.health import read_card, sample_card
 from jobs.doctor.cards import check_cards
 from tpu_worker.devices.choose_device import has_sail
 from tpu_worker.devices.libsophon import card_count, read_health
 from tpu_worker.devices.sail import CardHealth
 
+ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = r"""
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 struct heap { unsigned int total, avail, used; };
 struct stat { int mem_total, mem_used, tpu_util, heap_num; struct heap heaps[4]; };
 int cards = 2, opened = 0, failing = 0, status = 2;
+__attribute__((constructor)) static void of_environment(void) {
+    if (getenv("FAILING")) failing = atoi(getenv("FAILING"));
+    if (getenv("STATUS")) status = atoi(getenv("STATUS"));
+}
 static int answer(int number) {
     if (failing == number) fprintf(stderr, "call %d broke\n", number);
     return failing == number ? status : 0;
@@ -134,9 +144,11 @@ def test_another_version_and_a_broken_library_are_told(
 
 
 @pytest.mark.skipif(has_sail(), reason="here SAIL is asked first")
-def test_without_sail_libsophon_is_asked(library: ctypes.CDLL, tmp_path: Path) -> None:
+def test_without_sail_libsophon_is_asked(
+    library: ctypes.CDLL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert read_card(0) == HEALTH
-    assert sample_card(0).health == HEALTH
+    assert sample_card(0).health == read_card_apart(0) == HEALTH
     cards, first, second = check_cards(tmp_path)
     assert cards.found == "0, 1, found by libsophon"
     assert (first.status, first.found) == (
@@ -144,7 +156,106 @@ def test_without_sail_libsophon_is_asked(library: ctypes.CDLL, tmp_path: Path) -
         "chip 61 °C, board 47 °C, 1310 of 10240 MB used, 83 % busy",
     )
     assert second.found.startswith("chip 62 °C")
-    steer(library, failing=5)
+    # The doctor asks in other processes, each of which has the library to itself.
+    monkeypatch.setenv("FAILING", "5")
     assert [check.status for check in check_cards(tmp_path)] == ["ok", "fail", "fail"]
-    steer(library, failing=3, status=9)
+    monkeypatch.setenv("FAILING", "3")
+    monkeypatch.setenv("STATUS", "9")
     assert [check.status for check in check_cards(tmp_path)] == ["ok", "note", "note"]
+
+
+PLAN = """
+import json, sys
+from bmodel.errors import RaysailError
+from jobs.configuration import parse_config
+from jobs.prepare import load_model, make_plan
+for device in ("auto", "sail", "libbmrt"):
+    config = parse_config({"images": ".", "model": "bmodel/tiny_fp32_1b.bmodel", "device": device, **json.loads(sys.argv[1])})
+    try:
+        plan = make_plan(config, load_model(config), cards_of_cluster=None)
+        print(json.dumps([plan.device.name, plan.cards_of_host]))
+    except RaysailError as error:
+        print(json.dumps([type(error).__name__, str(error)]))
+"""
+
+
+def plans(path: Path, **options: str) -> list[tuple[str, list[int]]]:
+    """What becomes of each way to name a card's device, SAIL being whatever lies in a folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", PLAN, json.dumps(options)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(path), str(ROOT)]), "RAY_ADDRESS": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.usefixtures("library")
+def test_a_sail_that_does_not_load_keeps_nobody_from_libbmrt(tmp_path: Path) -> None:
+    package = tmp_path / "sophon"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "sail.so").write_bytes(b"not for this Python")
+    auto, by_sail, by_libbmrt = plans(tmp_path)
+    assert by_libbmrt == ("libbmrt", [0, 1])
+    for name, reason in (auto, by_sail):
+        assert name == "LibraryError"
+        assert str(reason).startswith("device: SAIL cannot be loaded in this Python: ")
+
+
+@pytest.mark.skipif(has_sail(), reason="here SAIL is asked first")
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(
+    ("exclude", "outcome"),
+    [
+        ("0", ("libbmrt", [1])),
+        ("1,1", ("libbmrt", [0])),
+        (
+            "0,1",
+            ("ConfigurationError", "--exclude: must leave a card of this host, got 0,1, all it has"),
+        ),
+        (
+            "1,2,7",
+            (
+                "ConfigurationError",
+                "--exclude: must name cards of this host, got 2, 7; its cards are 0, 1, by libsophon",
+            ),
+        ),
+    ],
+)
+def test_cards_are_left_out_of_a_job_of_this_host(
+    exclude: str, outcome: tuple[str, object], tmp_path: Path
+) -> None:
+    auto, _, by_libbmrt = plans(tmp_path, exclude=exclude)
+    assert auto == by_libbmrt == outcome
+
+
+@pytest.mark.skipif(has_sail(), reason="here SAIL is asked first")
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--exclude", "2"], "must name cards of this host, got 2; its cards are 0, 1, by libsophon"),
+        (["--exclude", "first"], "must be card numbers with commas between, got 'first'"),
+        (["--exclude", ""], "must be card numbers with commas between, got ''"),
+        (
+            ["--exclude", "0", "--virtual-cards", "2"],
+            "is for real cards, and --virtual-cards registers none of them",
+        ),
+    ],
+)
+def test_a_node_refuses_to_leave_out_what_is_not_there(
+    arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.command_line", "node", "start", "--head", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "RAYSAIL_CACHE": str(tmp_path), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"raysail: --exclude: {said}\n")
