@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.processes import end_what_is_left
+
 # The same examples every time: a run that fails can be repeated, and one that passed is no matter of luck.
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """End what a test has started and not ended: no fixture, since one that fails has no teardown."""
+    end_what_is_left()
 
 
 @pytest.fixture(scope="session")

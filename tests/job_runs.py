@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.processes import start_process
+
 ROOT = Path(__file__).resolve().parents[1]
 TINY_ONNX = ROOT / "models" / "tiny.onnx"
 TINY_BMODEL = ROOT / "bmodel" / "tiny_fp32_1b.bmodel"
@@ -29,14 +31,13 @@ CIRCUMSTANCES = (
 def start_job(
     *options: object, environment: Mapping[str, str] | None = None, folder: Path = ROOT
 ) -> subprocess.Popen[str]:
-    """Start `raysail detect` with these options."""
-    return subprocess.Popen(
+    """Start `raysail detect` with these options; it ends with the test at the latest."""
+    return start_process(
         [sys.executable, "-m", "jobs.detect", *map(str, options)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        folder=folder,
+        environment={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     )
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from models.make_tiny import draw_pictures
+from tests.processes import start_process
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models/tiny.onnx"
@@ -35,14 +36,13 @@ class Outcome:
 def start_compile(
     *arguments: str | Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """Start `raysail compile` with arguments."""
-    return subprocess.Popen(
+    """Start `raysail compile` with arguments; it ends with the test at the latest."""
+    return start_process(
         [sys.executable, "-c", PROGRAM, *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | dict(environment or {}),
+        folder=ROOT,
+        environment=os.environ | dict(environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     )
 
 
