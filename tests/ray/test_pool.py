@@ -34,7 +34,8 @@ class Orders:
     refuse, die, hang: images at which it raises, exits its process or never answers. bad_cards: cards on which
     every image is refused. bad_after: a file that the first shard makes, and then every card is such a card.
     broken_cards: cards whose worker does not even start. slow_cards: seconds an image there. locks: a folder with a
-    lock file a card, which its worker takes.
+    lock file a card, which its worker takes. meeting: a folder in which each card signs when it gets a shard, or at its
+    start where that may be its end; none works on before two have, however long their processes take to start.
     """
 
     refuse: frozenset[int] = frozenset()
@@ -45,6 +46,7 @@ class Orders:
     broken_cards: frozenset[int] = frozenset()
     slow_cards: dict[int, float] = field(default_factory=dict)
     locks: Path | None = None
+    meeting: Path | None = None
 
 
 def lock_of(folder: Path, device_id: int) -> Path:
@@ -55,18 +57,23 @@ class ObedientWorker:
     """Answers a shard with its images' numbers and its own name."""
 
     def __init__(self, slot: CardSlot, orders: Orders) -> None:
+        self._slot = slot
+        self._orders = orders
+        if slot.device_id in orders.broken_cards or orders.locks is not None:
+            self._sign()
         if slot.device_id in orders.broken_cards:
             raise DeviceError(f"card {slot.device_id} cannot load the network")
         if orders.locks is not None:
             self._lock = CardLock(lock_of(orders.locks, slot.device_id), wait_s=0.2)
-        self._slot = slot
-        self._orders = orders
 
     def describe(self) -> Any:
         return SimpleNamespace(warmup_ms=1.0, pid=os.getpid())
 
     def process(self, images: list[int], _attempt: int) -> tuple[list[int], int]:
         orders = self._orders
+        self._sign()
+        while orders.meeting is not None and len(list(orders.meeting.iterdir())) < 2:
+            time.sleep(0.02)
         has_gone_bad = orders.bad_after is not None and orders.bad_after.exists()
         for image in images:
             time.sleep(orders.slow_cards.get(self._slot.device_id, 0.0))
@@ -79,6 +86,10 @@ class ObedientWorker:
         if orders.bad_after is not None:
             orders.bad_after.touch()
         return images, self._slot.device_id
+
+    def _sign(self) -> None:
+        if self._orders.meeting is not None:
+            (self._orders.meeting / str(self._slot.device_id)).touch()
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +134,17 @@ def carry_out(
     most: int | None = None,
     check: Callable[[], None] = lambda: None,
     outcomes: list[Outcome] | None = None,
+    said: list[str] | None = None,
+    pause_s: float = 0.0,
     **limits: Any,
 ) -> Run:
-    """Run a pool to its end; `outcomes` gets what came, also when it ends in an error."""
+    """Run a pool to its end; `outcomes` gets what came and `said` what it told, also when it ends in an error.
+
+    pause_s: how long whoever takes the outcomes is busy with the first of them.
+    """
     outcomes = [] if outcomes is None else outcomes
-    said: list[str] = []
+    said = [] if said is None else said
+    limits = {"shard_deadline_s": 120.0, **limits}
     all_cards = JobCards(most=None, needs_real=False)
     pool = WorkerPool(
         start_worker=lambda slot: start_actor(ObedientWorker, slot, orders),
@@ -139,6 +156,7 @@ def carry_out(
     )
     shards = [Shard(start, min(start + size, total)) for start in range(0, total, size)]
     for outcome in pool.run(shards):
+        time.sleep(0 if outcomes else pause_s)
         outcomes.append(outcome)
         if outcome.lost is None:
             assert outcome.result[0] == list(range(outcome.shard.start, outcome.shard.stop))
@@ -148,8 +166,8 @@ def carry_out(
 pytestmark = pytest.mark.usefixtures("here")
 
 
-def test_every_shard_comes_back_once_and_both_cards_work() -> None:
-    run = carry_out(Orders(slow_cards={0: 0.05, 1: 0.05, 2: 0.05}), total=24)
+def test_every_shard_comes_back_once_and_both_cards_work(tmp_path: Path) -> None:
+    run = carry_out(Orders(meeting=tmp_path), total=24)
     assert run.images(lost=False) == list(range(24))
     assert len(run.outcomes) == 8
     assert len(run.cards) == 2
@@ -198,15 +216,16 @@ def test_a_card_that_goes_bad_is_quarantined_and_costs_no_image(tmp_path: Path) 
     assert all(outcome.lost is None and len(outcome.shard) == 1 for outcome in outcomes)
 
 
-def test_a_bad_card_leaves_all_work_to_a_good_one() -> None:
-    run = carry_out(Orders(bad_cards=frozenset({0}), slow_cards={1: 0.5}), total=20, size=2)
+def test_a_bad_card_leaves_all_work_to_a_good_one(tmp_path: Path) -> None:
+    run = carry_out(Orders(bad_cards=frozenset({0}), meeting=tmp_path), total=20, size=2)
     assert run.images(lost=False) == list(range(20))
     assert run.cards == {1}
     assert {state.slot.device_id: state.failures > 0 for state in run.pool.slots} == {0: True, 1: False}
 
 
-def test_a_worker_that_does_not_start_names_its_reason() -> None:
-    run = carry_out(Orders(broken_cards=frozenset({1}), slow_cards={0: 0.5}), total=12, size=1)
+def test_a_worker_that_does_not_start_names_its_reason(tmp_path: Path) -> None:
+    orders = Orders(broken_cards=frozenset({1}), slow_cards={0: 0.5}, meeting=tmp_path)
+    run = carry_out(orders, total=12, size=1)
     assert run.images(lost=False) == list(range(12))
     assert run.cards == {0}
     assert any("card 1 cannot load the network" in sentence for sentence in run.said), run.said
@@ -224,12 +243,19 @@ def test_a_worker_that_hangs_is_replaced_after_its_deadline() -> None:
     assert any("no answer within the shard's deadline of 2.0 s" in sentence for sentence in run.said)
 
 
+def test_answers_that_came_while_nobody_looked_are_not_late() -> None:
+    """Where taking a result takes longer than a shard may, as with a disk that hangs, no card is to blame."""
+    run = carry_out(Orders(slow_cards={0: 0.2}), total=8, size=1, cards=1, pause_s=4.0, shard_deadline_s=3.0)
+    assert run.images(lost=False) == list(range(8))
+    assert run.said == []
+    assert [state.failures for state in run.pool.slots] == [0]
+
+
 def test_the_last_shard_of_a_slow_card_is_run_on_an_idle_one_too() -> None:
-    began = time.monotonic()
-    run = carry_out(Orders(slow_cards={0: 30.0, 1: 0.05}), total=4, size=1)
+    run = carry_out(Orders(slow_cards={0: 3600.0}), total=4, size=1)
     assert run.images(lost=False) == [0, 1, 2, 3]
     assert run.cards == {1}
-    assert time.monotonic() - began < 25, "nobody waited for the slow card"
+    assert not any(state.failures for state in run.pool.slots), "nobody waited for the slow card"
 
 
 def test_a_request_to_stop_ends_the_run_and_its_workers() -> None:
@@ -244,8 +270,9 @@ def test_a_request_to_stop_ends_the_run_and_its_workers() -> None:
             raise AskedToStop
 
     with pytest.raises(AskedToStop):
-        carry_out(Orders(slow_cards={0: 5.0, 1: 5.0, 2: 5.0}), check=check)
-    assert max(after - before for before, after in pairwise(calls)) < 2.0
+        carry_out(Orders(slow_cards=dict.fromkeys(range(3), 60.0)), check=check)
+    # Far less than a shard takes; half a second on a machine that is quiet.
+    assert max(after - before for before, after in pairwise(calls)) < 10.0
     free = carry_out(Orders(), cards=3, no_card_s=5.0)
     assert free.images(lost=False) == list(range(12)), "the cards were given back"
 
@@ -256,7 +283,9 @@ TAKEN = rf"card 0 on .* is taken by another job \(process {os.getpid()} on .*\)"
 def test_a_card_whose_lock_is_taken_is_waited_for_and_the_others_finish_without_it(tmp_path: Path) -> None:
     lock = CardLock(lock_of(tmp_path, 0))
     try:
-        run = carry_out(Orders(locks=tmp_path, slow_cards={1: 0.5}))
+        meeting = tmp_path / "meeting"
+        meeting.mkdir()
+        run = carry_out(Orders(locks=tmp_path, slow_cards={1: 0.5}, meeting=meeting))
     finally:
         lock.release()
     assert run.images(lost=False) == list(range(12))
@@ -269,16 +298,18 @@ def test_a_card_whose_lock_is_taken_is_waited_for_and_the_others_finish_without_
 def test_a_lock_that_comes_free_ends_the_wait_and_the_deadline_for_lost_cards_does_not(
     tmp_path: Path,
 ) -> None:
-    lock, began = CardLock(lock_of(tmp_path, 0)), time.monotonic()
+    lock, said, told_at = CardLock(lock_of(tmp_path, 0)), list[str](), list[float]()
 
     def check() -> None:
-        if time.monotonic() - began > 8:
-            lock.release()
+        if said:
+            told_at.append(time.monotonic())
+            if told_at[-1] - told_at[0] > 5:
+                lock.release()
 
-    run = carry_out(Orders(locks=tmp_path), cards=1, check=check, no_card_s=1.0)
+    run = carry_out(Orders(locks=tmp_path), cards=1, check=check, said=said, no_card_s=1.0)
     assert run.images(lost=False) == list(range(12))
-    assert time.monotonic() - began > 8
-    assert len(run.said) == 1, run.said
+    assert told_at[-1] - told_at[0] > 5
+    assert len(said) == 1, said
 
 
 def test_a_taken_lock_that_is_not_waited_for_ends_the_run(tmp_path: Path) -> None:
@@ -319,7 +350,7 @@ def test_a_wait_for_a_lock_can_be_stopped(tmp_path: Path) -> None:
             carry_out(Orders(locks=tmp_path), cards=1, check=check)
     finally:
         lock.release()
-    assert max(after - before for before, after in pairwise(calls)) < 2.0
+    assert max(after - before for before, after in pairwise(calls)) < 5.0
 
 
 def test_workers_run_the_drivers_own_code() -> None:
