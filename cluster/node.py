@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,6 @@ from bmodel.libraries import cache_folder
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
 DASHBOARD_PORT = 8265
-AGENT_PORT = 52365
 EXPORTERS = "prom_metrics_service_discovery.json"  # Ray's name for it
 
 
@@ -58,7 +58,12 @@ def start_node(options: NodeOptions) -> StartedNode:
         raise RunError(f"a node is running already (process {running.pid}, {running.address}); stop it first")
     log = _state_folder() / "node.log"
     pid = _spawn(_command(options), log)
-    _wait_until_up(pid, log)
+    try:
+        _wait_until_up(pid, log)
+    except BaseException:  # nobody has noted it as yet, so nobody else would end it
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        raise
     address = options.address or f"{own_address()}:{options.port}"
     state = {"pid": pid, "started": _start_ticks(pid), "address": address, "log": str(log)}
     (_state_folder() / "node.json").write_text(json.dumps(state) + "\n", encoding="utf-8")
@@ -142,7 +147,8 @@ def _command(options: NodeOptions) -> list[str]:
         command += [f"--dashboard-port={options.dashboard_port}", f"--temp-dir={_temporary_folder(options)}"]
     else:
         command += [f"--address={options.address}"]
-    command += [f"--dashboard-agent-listen-port={_agent_port()}"]
+    # Any that is free, which the agent itself finds: where another cluster's listens already, no job could be submitted.
+    command += ["--dashboard-agent-listen-port=0"]
     return [*command, f"--resources={json.dumps(options.resources)}", "--disable-usage-stats"]
 
 
@@ -158,16 +164,6 @@ def _temporary_folder(options: NodeOptions) -> Path:
     end up on that one's cluster. The name is short because the paths of Ray's sockets must be.
     """
     return Path(tempfile.gettempdir()) / f"raysail-{os.getuid()}-{options.port}"
-
-
-def _agent_port() -> int:
-    """Ray's own choice, or any that is free: where another cluster's agent listens there, no job could be submitted."""
-    with socket.socket() as probe:
-        try:
-            probe.bind(("", AGENT_PORT))
-        except OSError:
-            probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 def _environment() -> dict[str, str]:
@@ -203,7 +199,6 @@ def _wait_until_up(pid: int, log: Path) -> None:
             code = os.waitstatus_to_exitcode(status)
             raise RunError(f"ray start ended with code {code}: {' '.join(lines[-3:])}")
         time.sleep(0.2)
-    os.killpg(pid, signal.SIGKILL)
     raise RunError(f"ray start was not up within {START_TIMEOUT_S:.0f} s; see '{log}'")
 
 

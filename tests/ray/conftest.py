@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from bmodel.errors import LibraryError
 from bmodel.libraries import find_simulator_libraries
 from cluster.cards import card_resources
 from cluster.find_cards import find_cards
-from cluster.node import NodeOptions, start_node, stop_node
+from cluster.node import NodeOptions, exporters_list, start_node, stop_node
 from tests.job_runs import ROOT, write_pictures
 from tpu_worker.devices.choose_device import has_sail
 
@@ -31,9 +34,12 @@ class SharedCluster:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens at, of those that are given to nobody who asks for just any, as Ray's processes do."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise AssertionError("a hundred ports are taken")
 
 
 def _simulator() -> dict[str, str]:
@@ -59,8 +65,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedCluster]
         resources=card_resources(range(CARDS), virtual=True),
         dashboard_port=dashboard_port,
     )
-    node = start_node(options)
     try:
+        node = start_node(options)
         yield SharedCluster(
             address=node.address,
             jobs_url=f"http://127.0.0.1:{dashboard_port}",
@@ -68,6 +74,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedCluster]
         )
     finally:
         stop_node()
+        shutil.rmtree(exporters_list(options).parent, ignore_errors=True)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

@@ -13,19 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.job_runs import TINY_ONNX, assert_each_once, options_of, run_job, start_job, wait_for_commits
-
-
-def ray_processes(session_marker: str) -> list[int]:
-    """Processes whose command line or environment belongs to a driver's Ray session."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if session_marker.encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
+from tests.processes import command_of, processes_with, start_process
 
 
 @pytest.fixture
@@ -41,28 +29,36 @@ def test_a_stranger_cannot_join_and_nothing_is_left_behind(
     pictures: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     run = tmp_path / "run"
-    options = {"images": pictures, "device": "timed", "service-ms": 1500, "shard-size": 1, "output": run}
+    options = {"images": pictures, "device": "timed", "service-ms": 4000, "shard-size": 1, "output": run}
     process = start_job(*options_of(options), environment=environment)
     try:
         wait_for_commits(run, 1, process)
         address = gcs_address(environment["HOME"])
-        stranger = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                f"import ray; ray.init(address={address!r}); print('JOINED', ray.nodes())",
-            ],
-            env={**os.environ, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path), "RAY_AUTH_TOKEN_PATH": ""},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        said = tmp_path / "said"
+        with said.open("w", encoding="utf-8") as file:
+            stranger = start_process(
+                [
+                    sys.executable,
+                    "-c",
+                    f"import ray; ray.init(address={address!r}); print('JOINED', ray.nodes(), flush=True)",
+                ],
+                folder=tmp_path,
+                environment={
+                    **os.environ,
+                    "RAY_AUTH_MODE": "disabled",
+                    "RAY_AUTH_TOKEN_PATH": "",
+                    "HOME": str(tmp_path),
+                },
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
         # Ray goes on trying for minutes; that its first tries are refused is enough.
-        time.sleep(20)
-        stranger.kill()
-        said, _ = stranger.communicate()
-        assert "JOINED" not in said
-        assert "Unauthenticated" in said
+        deadline = time.monotonic() + 60
+        while "Unauthenticated" not in (text := said.read_text(encoding="utf-8")):
+            assert time.monotonic() < deadline, text
+            assert stranger.poll() is None, text
+            time.sleep(0.2)
+        assert "JOINED" not in text
         assert process.poll() is None, "the run was not disturbed"
     finally:
         process.send_signal(signal.SIGINT)
@@ -101,9 +97,8 @@ def test_a_small_job_is_quick_and_its_output_clean(
 
 def gcs_address(home: str) -> str:
     """Where the run's own head listens, from the command line of its processes."""
-    for pid in ray_processes(f"HOME={home}"):
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-        if match := re.search(r"--gcs[-_]address=([\d.]+:\d+)", command):
+    for pid in processes_with(f"HOME={home}"):
+        if match := re.search(r"--gcs[-_]address=([\d.]+:\d+)", command_of(pid)):
             return match[1]
     raise AssertionError("no process of the run names its head")
 
@@ -111,6 +106,6 @@ def gcs_address(home: str) -> str:
 def assert_no_process_is_left(home: str) -> None:
     # Ray's agent tries for a minute to tell a head that died with the driver that the node has died.
     deadline = time.monotonic() + 150
-    while left := ray_processes(f"HOME={home}"):
-        assert time.monotonic() < deadline, [Path(f"/proc/{pid}/cmdline").read_bytes()[:200] for pid in left]
+    while left := processes_with(f"HOME={home}"):
+        assert time.monotonic() < deadline, [command_of(pid)[:200] for pid in left]
         time.sleep(0.2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.job_runs import ROOT, TINY_ONNX, assert_each_once, commit_count, write_pictures
+from tests.processes import command_of, processes_with, start_process
+from tests.ray.chaos.card_cluster import wait_until
 from tests.ray.conftest import SharedCluster, free_port
 
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
@@ -151,6 +154,30 @@ def test_a_worker_without_a_token_is_told_where_to_get_it(tmp_path: Path) -> Non
     assert "this host has no token" in done.stderr
 
 
+def test_a_start_that_is_interrupted_leaves_no_node_behind(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    arguments = ["--head", "--port", free_port(), "--dashboard-port", free_port(), "--virtual-cards", 1]
+    starting = start_process(
+        [*RAYSAIL, "node", "start", *map(str, arguments)],
+        folder=ROOT,
+        environment=host.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+    def node() -> list[int]:
+        return [pid for pid in processes_with(f"HOME={tmp_path}") if "start --block" in command_of(pid)]
+
+    wait_until(lambda: bool(node()), 60, "Ray's own command runs")
+    for pid in node():
+        os.kill(pid, signal.SIGSTOP)  # so that it cannot be up before the signal comes
+    starting.send_signal(signal.SIGINT)
+    out, err = starting.communicate(timeout=60)
+    assert starting.returncode != 0, out + err
+    wait_until(lambda: not processes_with(f"HOME={tmp_path}"), 60, "everything has ended")
+    assert "No node of Raysail's" in host.node("stop")
+
+
 # Jobs.
 
 
@@ -231,7 +258,7 @@ def test_a_job_that_ray_stops_says_how_to_go_on_and_goes_on(cluster: SharedClust
         "--output",
         output,
     ]
-    submitted = submit(cluster, *job, "--service-ms", 150, detach=True)
+    submitted = submit(cluster, *job, "--service-ms", 2000, detach=True)
     assert submitted.returncode == 0, submitted.stderr
     [job_id] = re.findall(r"Submitted (\S+)\.", submitted.stderr)
     deadline = time.monotonic() + 120
