@@ -19,6 +19,8 @@ from tests.ray.chaos.storm import Tally, end_of, start_driver, weather
 SEEDS = 20
 ALWAYS = range(5)
 LEAST_KILLS = 4
+# Blows fall between two looks at the run: on a machine that stalls, the last driver may be done before them.
+TRIES = 3
 LEAST_KILLS_IN_ALL = 60
 
 Findings = tuple[list[dict[str, Any]], list[dict[str, Any]]]
@@ -71,14 +73,19 @@ def test_a_storm_loses_and_doubles_nothing(
     tallies: dict[int, Tally],
     tmp_path: Path,
 ) -> None:
-    storm, run = make_storm(seed), tmp_path / "run"
-    kills_before = nodes.kills
-    tally = weather(storm, nodes, images=images, run=run)
-    assert_each_once(run, IMAGE_COUNT)
-    assert findings(run) == calm[storm.device]
-    assert (run / "_SUCCESS").exists()
-    assert tally.drivers == 2
-    assert tally.workers + tally.hosts == nodes.kills - kills_before
+    storm = make_storm(seed)
+    for number in range(TRIES):
+        run, kills_before = tmp_path / str(number) / "run", nodes.kills
+        run.parent.mkdir()
+        tally = weather(storm, nodes, images=images, run=run)
+        assert_each_once(run, IMAGE_COUNT)
+        assert findings(run) == calm[storm.device]
+        assert (run / "_SUCCESS").exists()
+        assert tally.drivers == 2
+        assert tally.workers + tally.hosts == nodes.kills - kills_before
+        if not tally.missed:
+            break
+    assert tally.missed == 0, tally
     assert tally.kills >= LEAST_KILLS, tally
     last = storm.lives[-1]
     assert tally.hosts == sum(blow == "host" for _, blow in last.blows)

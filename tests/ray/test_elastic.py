@@ -42,13 +42,29 @@ def by_one_card(nodes: CardCluster, images: Path, tmp_path_factory: pytest.TempP
     return findings(run)
 
 
+@pytest.fixture(autouse=True)
+def _no_worker_of_an_earlier_run(nodes: CardCluster, by_one_card: Any) -> None:
+    """A driver's end is its workers' end too, a moment later."""
+    wait_until(lambda: not nodes.workers(), 60, "every worker has ended")
+
+
 def run_facts(run: Path) -> dict[str, Any]:
     return dict(json.loads((run / "run.json").read_text(encoding="utf-8")))
 
 
-def cards_in_rows(run: Path) -> set[str]:
-    parts = sorted((run / "images").glob("part-*.parquet"))
-    return {card for part in parts for card in pq.read_table(part).column("card").to_pylist() if card}
+def first_start_s(run: Path, number: int) -> float | None:
+    """When the first image on a card of that number was begun, seconds since the epoch; None before its first commit."""
+    tables = [
+        pq.read_table(part, columns=["card", "started_ms"])
+        for part in (run / "images").glob("part-*.parquet")
+    ]
+    begun_ms = [
+        row["started_ms"]
+        for table in tables
+        for row in table.to_pylist()
+        if (row["card"] or "").endswith(f"/{number}")
+    ]
+    return float(run_facts(run)["started_s"]) + min(begun_ms) / 1000 if begun_ms else None
 
 
 def is_locked(path: Path) -> bool:
@@ -63,12 +79,23 @@ def is_locked(path: Path) -> bool:
 def test_four_hosts_find_what_one_card_finds_each_worker_on_its_own_card(
     nodes: CardCluster, images: Path, by_one_card: Any, tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
-    driver = start_driver(run, images=images, address=nodes.address, service_ms=150)
+    run, brake = tmp_path / "run", tmp_path / "brake"
+    # Until it is taken away, so that the first workers leave work for the last one, however late that starts.
+    brake.write_text("slow ms=2000 always", encoding="utf-8")
+    driver = start_driver(
+        run,
+        images=images,
+        address=nodes.address,
+        service_ms=100,
+        more=["--shard-size", 1, "--fault-file", brake],
+    )
     wait_until(lambda: len(nodes.workers()) == HOSTS * CARDS_A_HOST, 60, "eight workers hold a lock")
     held = nodes.workers()
     locks = nodes.lock_files()
     assert all(is_locked(locks[name]) for name in held)
+    done = commit_count(run)
+    wait_until(lambda: commit_count(run) >= done + HOSTS * CARDS_A_HOST, 60, "eight more commits")
+    brake.unlink()
     said = end_of(driver)
     assert driver.returncode == 0, said
     assert_each_once(run, IMAGES)
@@ -108,24 +135,36 @@ def test_jobs_that_want_one_card_each_take_one_each_though_one_is_slow_to_load(
     nodes: CardCluster, images: Path, by_one_card: Any, tmp_path: Path
 ) -> None:
     one_card = ["--cards", 1, "--no-wait"]
+    heavy, light = tmp_path / "heavy", tmp_path / "light"
     # The warm-up alone takes longer than a job waits before it says that another job has its card.
+    heavy.write_text("slow ms=10500 always", encoding="utf-8")
+    light.write_text("slow ms=1000 always", encoding="utf-8")
     slow = start_driver(
         tmp_path / "slow",
         images=images,
         address=nodes.address,
-        service_ms=10_500,
-        more=[*one_card, "--limit", 1],
+        service_ms=1,
+        more=[*one_card, "--limit", 8, "--fault-file", heavy],
     )
     wait_until(lambda: len(nodes.workers()) == 1, 60, "the slow worker")
     runs = [tmp_path / "first", tmp_path / "second"]
     drivers = [
-        start_driver(run, images=images, address=nodes.address, service_ms=25, more=one_card) for run in runs
+        start_driver(
+            run,
+            images=images,
+            address=nodes.address,
+            service_ms=5,
+            more=[*one_card, "--fault-file", light],
+        )
+        for run in runs
     ]
     wait_until(lambda: len(nodes.workers()) == 3, 60, "a worker for each job")
+    light.unlink()
     for driver, run in zip(drivers, runs, strict=True):
         said = end_of(driver)
         assert driver.returncode == 0, said
         assert findings(run) == by_one_card
+    heavy.unlink()
     said = end_of(slow)
     assert slow.returncode == 0, said
     assert "taken" not in said
@@ -138,21 +177,23 @@ def test_a_host_that_joins_in_mid_run_gets_work_soon_and_a_stopped_run_goes_on(
     nodes: CardCluster, images: Path, by_one_card: Any, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    shards_of_two = ["--shard-size", 2]
-    driver = start_driver(run, images=images, address=nodes.address, service_ms=1000, more=shards_of_two)
+    single = ["--shard-size", 1]
+    driver = start_driver(run, images=images, address=nodes.address, service_ms=2000, more=single)
     wait_until(lambda: commit_count(run) >= 1, 60, "the first commit")
-    assert not any(card.endswith("/7") for card in cards_in_rows(run))
+    assert first_start_s(run, 7) is None
     nodes.add_host(device_ids=(7,))
-    wait_until(lambda: any(card.endswith("/7") for card in cards_in_rows(run)), 15, "rows by the new card")
+    joined_s = time.time()
+    wait_until(lambda: first_start_s(run, 7) is not None, 60, "rows by the new card")
     assert driver.poll() is None
+    assert (first_start_s(run, 7) or 0.0) - joined_s < 15
     driver.send_signal(signal.SIGTERM)
     stopped = time.monotonic()
     said = end_of(driver)
     assert time.monotonic() - stopped < 3
     assert driver.returncode == 1
     assert "--resume" in said
-    assert 0 < commit_count(run) < IMAGES // 2
-    driver = start_driver(run, images=images, address=nodes.address, service_ms=5, more=shards_of_two)
+    assert 0 < commit_count(run) < IMAGES
+    driver = start_driver(run, images=images, address=nodes.address, service_ms=5, more=single)
     said = end_of(driver)
     assert driver.returncode == 0, said
     assert_each_once(run, IMAGES)
@@ -163,7 +204,7 @@ def test_without_any_card_left_the_job_says_so_and_goes_on_later(
     nodes: CardCluster, images: Path, by_one_card: Any, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    driver = start_driver(run, images=images, address=nodes.address, service_ms=60)
+    driver = start_driver(run, images=images, address=nodes.address, service_ms=1000)
     wait_until(lambda: commit_count(run) >= 2, 60, "two commits")
     kills = nodes.kills
     for host in list(nodes.hosts):

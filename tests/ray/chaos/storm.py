@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.job_runs import ROOT, TINY_BMODEL, commit_count
+from tests.processes import start_process
 from tests.ray.chaos.card_cluster import CardCluster
 from tests.ray.chaos.plan import SHARD_SIZE, Blow, Damage, Life, Storm
 
@@ -26,7 +27,7 @@ class Tally:
     """What really happened in a storm.
 
     drivers, workers, hosts: processes killed with SIGKILL. faults: faults that a device took. voided: commits that
-    a resumed driver found damaged. output: what the last driver said.
+    a resumed driver found damaged. missed: blows that the last driver was too quick for. output: what it said.
     """
 
     drivers: int = 0
@@ -34,6 +35,7 @@ class Tally:
     hosts: int = 0
     faults: int = 0
     voided: int = 0
+    missed: int = 0
     seconds: float = 0.0
     output: str = ""
 
@@ -54,19 +56,18 @@ def start_driver(
     more: Sequence[object] = (),
     environment: dict[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    """Start `raysail detect --resume`, to be killed at a stage of a commit or not."""
+    """Start `raysail detect --resume`, to be killed at a stage of a commit or not; it ends with the test at the latest."""
     stage, commit = doom or ("never", 0)
     options: list[object] = ["--images", images, "--model", TINY_BMODEL, "--device", device, "--output", run]
     options += ["--address", address, "--shard-size", SHARD_SIZE, "--label-format", "none", "--resume"]
     if device == "timed":
         options += ["--service-ms", service_ms]
-    return subprocess.Popen(
+    return start_process(
         [sys.executable, "-m", "tests.ray.chaos.doomed", f"{stage}:{commit}", *map(str, [*options, *more])],
-        cwd=ROOT,
-        env={**os.environ, **(environment or {})},
+        folder=ROOT,
+        environment={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
     )
 
 
@@ -75,14 +76,9 @@ def end_of(driver: subprocess.Popen[str], *, timeout: float = LONGEST_LIFE_S) ->
     try:
         return driver.communicate(timeout=timeout)[0]
     except subprocess.TimeoutExpired:
-        said = end_now(driver)
+        driver.kill()
+        said = driver.communicate()[0]
         raise AssertionError(f"the driver did not end within {timeout} s, and said:\n{said}") from None
-
-
-def end_now(driver: subprocess.Popen[str]) -> str:
-    """Kill a driver, so that no later test finds it alive; returns what it said."""
-    driver.kill()
-    return driver.communicate()[0]
 
 
 def weather(storm: Storm, cluster: CardCluster, *, images: Path, run: Path) -> Tally:
@@ -101,11 +97,8 @@ def weather(storm: Storm, cluster: CardCluster, *, images: Path, run: Path) -> T
             doom=life.doom,
             more=_fault_options(life, fault_file),
         )
-        try:
-            _strike(life, cluster, run, driver, tally, dice)
-        except BaseException:
-            end_now(driver)
-            raise
+        missed = _strike(life, cluster, run, driver, tally, dice)
+        tally.missed += 0 if life.doom else missed
         tally.output = end_of(driver)
         wanted = -signal.SIGKILL if life.doom else 0
         assert driver.returncode == wanted, f"life {number} ended with {driver.returncode}: {tally.output}"
@@ -130,15 +123,17 @@ def _strike(
     driver: subprocess.Popen[str],
     tally: Tally,
     dice: random.Random,
-) -> None:
-    """Strike each blow once the driver has got so far; gives up when the driver has ended."""
-    before = commit_count(run)
+) -> int:
+    """Strike each blow once the driver has got so far; returns how many came to nothing because it ended first."""
+    before, missed = commit_count(run), len(life.blows)
     for after, blow in life.blows:
         deadline = time.monotonic() + LONGEST_LIFE_S
         while driver.poll() is None and time.monotonic() < deadline:
             if commit_count(run) - before >= after and _hit(blow, cluster, tally, dice):
+                missed -= 1
                 break
             time.sleep(0.01)
+    return missed
 
 
 def _hit(blow: Blow, cluster: CardCluster, tally: Tally, dice: random.Random) -> bool:

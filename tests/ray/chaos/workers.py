@@ -1,4 +1,4 @@
-"""A worker for the pool that takes a set time for each shard, and writes down what it did."""
+"""A worker for the pool that waits where it is told to, and writes down what it did."""
 
 from __future__ import annotations
 
@@ -22,19 +22,23 @@ class Info:
     warmup_ms: float = 1.0
 
 
-class PacedWorker:
-    """Sleeps as long as its table says for the first image of a shard and the attempt, else not at all."""
+class PatientWorker:
+    """Waits until a file holds certain words, if its table has them for the first image of a shard and the attempt."""
 
-    def __init__(self, slot: CardSlot, seconds: dict[tuple[int, int], float], diary: Path) -> None:
+    def __init__(self, slot: CardSlot, waits: dict[tuple[int, int], tuple[Path, str]], diary: Path) -> None:
         self._slot = slot
-        self._seconds = seconds
+        self._waits = waits
         self._diary = diary
 
     def describe(self) -> Info:
         return Info(pid=os.getpid())
 
     def process(self, images: Sequence[ImageRef], attempt: int) -> ShardResult:
-        time.sleep(self._seconds.get((images[0].index, attempt), 0.0))
+        if awaited := self._waits.get((images[0].index, attempt)):
+            path, words = awaited
+            while not (path.exists() and words in path.read_text(encoding="utf-8")):
+                time.sleep(0.02)
+            time.sleep(0.5)  # for what was written to come to the driver too
         with self._diary.open("a", encoding="utf-8") as file:
             file.write(f"{images[0].index} {attempt} {self._slot.device_id}\n")
         return rows_of(images, attempt=attempt)
