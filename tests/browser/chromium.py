@@ -70,10 +70,18 @@ class Chromium:
         self.width = 0
         self._session: str | None = None
         self.events: list[dict[str, Any]] = []
+        try:
+            self._open_tab()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_tab(self) -> None:
         target = self._tab()
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def __enter__(self) -> Chromium:  # noqa: PYI034 - Self is not in Python 3.10
         return self
@@ -81,6 +89,10 @@ class Chromium:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the browser, and remove what it has written."""
         os.killpg(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         os.close(self._write)
@@ -116,10 +128,12 @@ class Chromium:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=medium, features=[scheme])
-        self.call("Page.navigate", url=page.as_uri())
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+        loader = self.call("Page.navigate", url=page.as_uri())["loaderId"]
+        # By its loader: the word that the page before has been loaded may come late.
+        while not any(_has_loaded(event, loader) for event in self.events):
             self.events.append(self._next(ANSWER_S))
-        self.evaluate("document.fonts.ready.then(() => true)")
+        # Whoever asks for a height has the page laid out, and only then are its fonts asked for.
+        self.evaluate("document.documentElement.scrollHeight && document.fonts.ready.then(() => true)")
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page, JSON."""
@@ -141,7 +155,8 @@ class Chromium:
 
     def _tab(self) -> str:
         """The id of the first tab; the browser answers a little before it has one."""
-        for _ in range(100):
+        deadline = time.monotonic() + ANSWER_S
+        while time.monotonic() < deadline:
             for target in self.call("Target.getTargets")["targetInfos"]:
                 if target["type"] == "page":
                     return str(target["targetId"])
@@ -158,6 +173,15 @@ class Chromium:
         message, _, self._buffer = self._buffer.partition(b"\0")
         answer: dict[str, Any] = json.loads(message)
         return answer
+
+
+def _has_loaded(event: dict[str, Any], loader: str) -> bool:
+    parameters = event.get("params", {})
+    return (
+        event.get("method") == "Page.lifecycleEvent"
+        and parameters["loaderId"] == loader
+        and parameters["name"] == "load"
+    )
 
 
 def _high_pipe() -> tuple[int, int]:
