@@ -1,7 +1,7 @@
 """Asks this host's cards in a process of its own, with a time limit.
 
-A driver may keep who asks it waiting for ever, or take the process down. For who runs no cluster, or none yet; the cards of a running job are asked by actors
-(cluster/health_hosts.py), on every host, with the same limits.
+A driver may keep who asks it waiting for ever, or take the process down. For who runs no cluster, or none yet: during
+a job its cards are asked by actors on every host (cluster/health_hosts.py), with the same limits.
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ def sail_version() -> str:
 
 def main() -> None:
     """Be the process that asks: sys.argv holds the path of Python's modules, the question and what it is about."""
+    # What takes time to import is there before the clock runs.
+    import tpu_worker.devices.libsophon  # noqa: F401
+
+    if sys.argv[2] == "state":
+        import cluster.health  # noqa: F401
     # Whatever a native library prints is none of the answer.
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(2, 1)
@@ -115,7 +120,7 @@ _QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {"count": _count, "state"
 
 def _ask(what: str, *question: str) -> dict[str, Any]:
     """Put a question to a process of its own; raises what that raises, or DeviceError when it does not answer."""
-    command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), *question]
+    command = [sys.executable, "-c", _PROGRAM, json.dumps(list(map(str, sys.path))), *question]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, bufsize=0
