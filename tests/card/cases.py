@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from tests.device.cases import FP32, INT8, Case
 from tpu_worker.devices.choose_device import has_libsophon, has_sail
 
+# Cards of the host that others work on, like 0,3.
+EXCLUDE = os.environ.get("RAYSAIL_TEST_EXCLUDE")
 # Has a case's card open until its input ends.
 HOLD_CARD = """
 import sys

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.card.cases import HOLD_CARD, any_case, need_device_file, need_library
+from tests.card.cases import EXCLUDE, HOLD_CARD, any_case, need_device_file, need_library
 from tests.job_runs import (
     ROOT,
     TINY_BMODEL,
@@ -24,7 +24,8 @@ from tests.other_process import another_process, with_project
 
 pytestmark = pytest.mark.card
 
-# A job with a cluster of its own.
+# A job with a cluster of its own, on the cards that the tests may use.
+OF_HOST = {"exclude": EXCLUDE} if EXCLUDE else {}
 ALONE = {"RAY_ADDRESS": "", "PYTHONPATH": with_project()}
 
 
@@ -46,7 +47,7 @@ def test_a_job_does_every_image_and_measures_the_card(
     if preprocess == "bmcv":
         need_library("sail")
     run = tmp_path / "run"
-    options = {"images": pictures, "model": TINY_BMODEL, "preprocess": preprocess, "output": run}
+    options = {"images": pictures, "model": TINY_BMODEL, "preprocess": preprocess, "output": run, **OF_HOST}
     finished(*options_of(options), environment=ALONE)
     assert_each_once(run, 14)
     found = metrics(run)
@@ -70,7 +71,7 @@ def test_a_job_does_every_image_and_measures_the_card(
 def test_a_job_says_who_shares_its_card(card_id: int, pictures: Path, tmp_path: Path) -> None:
     need_device_file(card_id)
     run = tmp_path / "run"
-    options = {"images": pictures, "model": TINY_BMODEL, "cards": 1, "output": run}
+    options = {"images": pictures, "model": TINY_BMODEL, "cards": 1, "output": run, **OF_HOST}
     with another_process(HOLD_CARD.format(case=any_case("tiny_fp32_1b", card_id)), ROOT) as other:
         done = run_job(*options_of(options), environment=ALONE)
     assert done.returncode == 0, done.stderr
