@@ -23,27 +23,26 @@ from cluster.health_watch import HealthWatch
 from jobs.health import summarise_health, write_health
 from jobs.run_folder.folder import open_run
 from jobs.run_folder.local_store import LocalStore
-from tests.job_runs import TINY_BMODEL, assert_each_once, finished, metrics, options_of
+from tests.job_runs import TINY_BMODEL, assert_each_once, finished, metrics, options_of, write_pictures
 from tests.ray.conftest import SharedCluster
 from tpu_worker.devices.sail import CardHealth
 
 
 @pytest.mark.simulator
-def test_a_run_on_sail_samples_the_cards_health(
-    sail_stand_in: dict[str, str], pictures: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
+def test_a_run_on_sail_samples_the_cards_health(sail_stand_in: dict[str, str], tmp_path: Path) -> None:
+    # Long enough for the process that asks the card to start beside it.
+    images, run = write_pictures(tmp_path / "images", 120), tmp_path / "run"
     finished(
-        *options_of({"images": pictures, "model": TINY_BMODEL, "device": "sail", "output": run}),
+        *options_of({"images": images, "model": TINY_BMODEL, "device": "sail", "output": run}),
         environment=sail_stand_in,
     )
-    assert_each_once(run, 40)
+    assert_each_once(run, 120)
     found = metrics(run)
     [card] = found["health"]
     assert card["card"] == found["cards"][0]["card"]
     assert card["state"] == "ok"
-    assert card["samples"] >= 1
-    assert card["unanswered"] == 0
+    # On a machine that stalls an answer may come too late to count.
+    assert card["samples"] > card["unanswered"]
     # What the stand-in says of itself.
     assert (card["chip_celsius_max"], card["board_celsius_max"]) == (52, 41)
     assert (card["memory_used_mb_max"], card["utilisation_percent_mean"]) == (310, 77)
@@ -104,6 +103,10 @@ class StuckSampler(HealthSampler):
         threading.Event().wait()
 
 
+# For answers that come: how late a busy machine brings them is no silence here.
+PATIENCE_S = 30.0
+
+
 @contextmanager
 def connected_here(cluster: SharedCluster, cards: int) -> Iterator[list[CardSlot]]:
     """The cluster's first cards, with this module's classes known to its actors."""
@@ -119,7 +122,9 @@ def connected_here(cluster: SharedCluster, cards: int) -> Iterator[list[CardSlot
 def test_a_sampler_is_replaced_before_it_has_too_many_cards_open(cluster: SharedCluster) -> None:
     found: list[list[tuple[str, Sample]]] = []
     with connected_here(cluster, 2) as slots:
-        hosts = HealthHosts(lambda: slots, sampler_class=CountingSampler, samples_of_one=6)
+        hosts = HealthHosts(
+            lambda: slots, sampler_class=CountingSampler, samples_of_one=6, answer_within_s=PATIENCE_S
+        )
         for _ in range(40):  # the first answer of a sampler may take longer than it is waited for
             if answer := hosts.ask():
                 found.append(answer)
@@ -142,7 +147,7 @@ def test_a_sampler_that_dies_is_replaced_and_asked_again(cluster: SharedCluster,
     found: list[tuple[str, Sample]] = []
     with connected_here(cluster, 2) as cards:
         slots = [replace(slot, host=str(marker)) for slot in cards]
-        hosts = HealthHosts(lambda: slots, sampler_class=FrailSampler)
+        hosts = HealthHosts(lambda: slots, sampler_class=FrailSampler, answer_within_s=PATIENCE_S)
         for _ in range(40):
             found += hosts.ask()
             if {card for card, sample in found if sample.health == COOL} == {f"{marker}/0", f"{marker}/1"}:
@@ -160,7 +165,7 @@ def test_a_sampler_that_dies_is_replaced_and_asked_again(cluster: SharedCluster,
     ("sampler_class", "reason"),
     [
         (DeadlySampler, "what asked for its state failed: ActorDiedError"),
-        (HangingSampler, "no answer within 2 s"),
+        (HangingSampler, "no answer within 5 s"),
     ],
 )
 def test_a_card_that_hangs_or_kills_who_asks_is_named_and_its_neighbour_is_not(
@@ -175,7 +180,7 @@ def test_a_card_that_hangs_or_kills_who_asks_is_named_and_its_neighbour_is_not(
 
     with connected_here(cluster, 2) as cards:
         slots = [replace(slot, host=str(tmp_path)) for slot in cards]
-        hosts = HealthHosts(lambda: slots, sampler_class=sampler_class, answer_within_s=2.0)
+        hosts = HealthHosts(lambda: slots, sampler_class=sampler_class, answer_within_s=5.0)
         watch = HealthWatch(hosts.ask, tell=tell, end=hosts.close, every_s=0.1)
         with watch:
             assert named.wait(120), "nobody was named"
@@ -198,7 +203,7 @@ def test_a_card_that_loses_its_samplers_again_and_again_is_left_in_peace_for_a_w
 ) -> None:
     with connected_here(cluster, 2) as cards:
         slots = cards[1:]
-        hosts = HealthHosts(lambda: slots, sampler_class=DeadlySampler)
+        hosts = HealthHosts(lambda: slots, sampler_class=DeadlySampler, answer_within_s=PATIENCE_S)
         silences: list[int] = []
         for count in range(60):
             if hosts.ask():

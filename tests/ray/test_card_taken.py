@@ -102,7 +102,8 @@ def test_a_submitted_job_is_named_by_its_submission(
         assert done.returncode == 0, done.stdout + done.stderr
 
     run, name = tmp_path / "run", "holds-every-card"
-    slow = {"images": pictures, "device": "timed", "shard-size": 1, "service-ms": 4000, "cards": CARDS}
+    images = write_pictures(tmp_path / "images", 150)
+    slow = {"images": images, "device": "timed", "shard-size": 1, "service-ms": 4000, "cards": CARDS}
     detect = ("python", "-m", "jobs.detect", *options_of({**slow, "output": run}))
     ray_job("submit", "--no-wait", "--submission-id", name, "--working-dir", ".", "--", *detect)
     try:
@@ -143,7 +144,7 @@ def test_a_job_of_another_cluster_waits_for_the_card_too(
     sail_stand_in: dict[str, str], tmp_path: Path
 ) -> None:
     """Three plain jobs on a host of one card, each with a Ray of its own, as owners of a card start them."""
-    images = write_pictures(tmp_path / "images", 600)
+    images = write_pictures(tmp_path / "images", 3000)
     first_run, second_run = tmp_path / "first", tmp_path / "second"
 
     def job(run: Path, *more: object) -> subprocess.Popen[str]:

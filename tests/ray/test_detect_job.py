@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +24,33 @@ from tests.job_runs import (
 from tests.ray.conftest import SharedCluster
 
 
+def finished_by_all(
+    cards: int, folder: Path, options: Mapping[str, object], cluster: SharedCluster
+) -> tuple[Path, str]:
+    """A run to which every card has added something, and its output.
+
+    On a machine that stalls the others may have done all before the last card's process has started: then another try.
+    """
+    for number in range(3):
+        run = folder / f"run-{number}"
+        values = {**options, "cards": cards, "output": run, "address": cluster.address}
+        out = finished(*options_of(values), environment=cluster.environment)
+        if len(set(rows(run, "images").column("card").to_pylist())) == cards:
+            return run, out
+    pytest.fail(f"three runs, and never did all of {cards} cards have a part in it")
+
+
 @pytest.fixture(scope="module")
 def photographs_run(
     photographs: Path, cluster: SharedCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
-    run = tmp_path_factory.mktemp("runs") / "photographs"
-    out = finished(
-        *options_of(
-            {
-                "images": photographs / "images",
-                "ground-truth": photographs / "instances.json",
-                "model": photographs / "yolov5n_3output_320_1b.onnx",
-                "anchors": "yolov5",
-                "cards": 2,
-                "output": run,
-                "address": cluster.address,
-            }
-        ),
-        environment=cluster.environment,
-    )
-    return run, out
+    options = {
+        "images": photographs / "images",
+        "ground-truth": photographs / "instances.json",
+        "model": photographs / "yolov5n_3output_320_1b.onnx",
+        "anchors": "yolov5",
+    }
+    return finished_by_all(2, tmp_path_factory.mktemp("runs"), options, cluster)
 
 
 @pytest.mark.photographs
@@ -119,7 +127,7 @@ def tiny(images: Path, run: Path, cluster: SharedCluster, **options: object) -> 
 def test_one_two_and_three_cards_find_the_same(
     photographs: Path, cluster: SharedCluster, tmp_path: Path, photographs_run: tuple[Path, str]
 ) -> None:
-    # Enough of them that no card is still loading its network when the others are done.
+    # Enough of them that a card is seldom still loading its network when the others are done.
     copies = 4
     for copy in range(copies):
         folder = tmp_path / "photographs" / str(copy)
@@ -129,23 +137,22 @@ def test_one_two_and_three_cards_find_the_same(
     names = tmp_path / "names.txt"
     truth = json.loads((photographs / "instances.json").read_text(encoding="utf-8"))
     names.write_text("\n".join(entry["name"] for entry in truth["categories"]), encoding="utf-8")
+    options = {
+        "images": tmp_path / "photographs",
+        "model": photographs / "yolov5n_3output_320_1b.onnx",
+        "anchors": "yolov5",
+        "class-names": names,
+        "shard-size": 3,
+    }
+    found = {}
     for cards in (1, 2, 3):
-        options = tiny(
-            *(tmp_path / "photographs", tmp_path / str(cards), cluster),
-            model=photographs / "yolov5n_3output_320_1b.onnx",
-            anchors="yolov5",
-            class_names=names,
-            cards=cards,
-            shard_size=3,
-        )
-        finished(*options, environment=cluster.environment)
-        assert_each_once(tmp_path / str(cards), 64 * copies)
-        used = set(rows(tmp_path / str(cards), "images").column("card").to_pylist())
-        assert len(used) == cards
-    two = findings(tmp_path / "2")
+        run, _ = finished_by_all(cards, tmp_path / str(cards), options, cluster)
+        assert_each_once(run, 64 * copies)
+        found[cards] = findings(run)
+    two = found[2]
     assert len(two[1]) > 10_000 * copies
-    assert findings(tmp_path / "1") == two
-    assert findings(tmp_path / "3") == two
+    assert found[1] == two
+    assert found[3] == two
     first_copy = tuple(
         [{**row, "image_id": row["image_id"].removeprefix("0/")} for row in table if row["index"] < 64]
         for table in two

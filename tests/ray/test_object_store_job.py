@@ -31,7 +31,7 @@ def test_a_run_in_an_object_store_survives_its_driver(
         "images": s3.url("pictures"),
         "model": TINY_ONNX,
         "device": "timed",
-        "service-ms": 100,
+        "service-ms": 1000,
         "shard-size": 2,
         "cards": 2,
         "output": s3.url("runs/one"),
@@ -49,7 +49,7 @@ def test_a_run_in_an_object_store_survives_its_driver(
     assert len(commits) < 20, "it was killed in mid-run"
     assert "_SUCCESS" not in s3.keys("runs/one/")
 
-    said = finished(*options_of(options), "--resume", environment=cluster.environment)
+    said = finished(*options_of({**options, "service-ms": 5}), "--resume", environment=cluster.environment)
     assert "40 ok of 40" in said
     keys = s3.keys("runs/one/")
     assert {"run.json", "metrics.json", "_SUCCESS"} <= set(keys)

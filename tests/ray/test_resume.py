@@ -26,7 +26,8 @@ from tests.job_runs import (
 from tests.ray.conftest import SharedCluster
 
 
-def timed(images: Path, run: Path, cluster: SharedCluster, service_ms: int = 80) -> list[str]:
+def timed(images: Path, run: Path, cluster: SharedCluster, service_ms: int = 400) -> list[str]:
+    """Options of a run that is under way for half a minute, or as fast as is asked for; it may go on at another pace."""
     return list(
         options_of(
             {
@@ -58,14 +59,14 @@ def test_a_driver_killed_twice_ends_with_each_image_once(
     many: Path, cluster: SharedCluster, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    options = [*timed(many, run, cluster), "--resume"]
+    options, fast = ([*timed(many, run, cluster, service_ms=ms), "--resume"] for ms in (400, 1))
     for commits in (3, 10):
         process = start_job(*options, environment=cluster.environment)
         wait_for_commits(run, commits, process)
         kill(process)
         assert commit_count(run) < 30, "it was killed in mid-run"
         assert not (run / "_SUCCESS").exists()
-    finished(*options, environment=cluster.environment)
+    finished(*fast, environment=cluster.environment)
     assert_each_once(run, 120)
     assert (run / "_SUCCESS").exists()
     finished(*timed(many, tmp_path / "whole", cluster, service_ms=1), environment=cluster.environment)
@@ -158,7 +159,7 @@ def test_a_second_driver_is_refused_while_the_first_lives_and_takes_over_when_it
     many: Path, cluster: SharedCluster, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    options = [*timed(many, run, cluster), "--resume"]
+    options, fast = ([*timed(many, run, cluster, service_ms=ms), "--resume"] for ms in (400, 1))
     first = start_job(*options, environment=cluster.environment)
     try:
         wait_for_commits(run, 1, first)
@@ -172,7 +173,7 @@ def test_a_second_driver_is_refused_while_the_first_lives_and_takes_over_when_it
         wait_for_commits(run, commits + 1, first)  # the first one was not disturbed
     finally:
         kill(first)
-    finished(*options, environment=cluster.environment)
+    finished(*fast, environment=cluster.environment)
     assert_each_once(run, 120)
 
 
