@@ -77,7 +77,7 @@ def test_minutes_of_launches_give_the_same_result_and_take_no_memory(card_id: in
     batch = random_batch(case.spec)
     expected = device.run(batch)
     started, launches, grown_from = time.monotonic(), 0, 0
-    while (elapsed_s := time.monotonic() - started) < SOAK_S:
+    while (elapsed_s := time.monotonic() - started) < SOAK_S or launches < 2:
         for output, wanted in zip(device.run(batch), expected, strict=True):
             np.testing.assert_array_equal(output, wanted)
         launches += 1

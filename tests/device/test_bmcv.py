@@ -283,30 +283,35 @@ def test_the_times_are_all_that_preparing_took_whichever_way_it_went(
     path = jpeg(tmp_path / "long.jpg", 426, 640)
     path.write_bytes(path.read_bytes() + bytes(64 << 20))
     image = ImageRef(index=0, image_id="long", path=str(path))
-    stand_in.stand_in.delays_s["Decoder.read"] = 0.1
-    if prepared_on == "host":
-        stand_in.stand_in.errors["Decoder.read"] = RuntimeError("the decoder hangs")
     device = timed_device()
     stages = _Stages(device, DetectOptions(), card)
-    started = time.perf_counter()
-    prepared = stages.prepare(image, np.empty((3, 64, 96), np.float32), None)
-    lasted_ms = (time.perf_counter() - started) * 1e3
+    shares: list[float] = []
+    # The best of ten: what a busy machine takes between two readings of the clock is nobody's time.
+    while len(shares) < 10 and max(shares, default=0.0) < 0.97:
+        stand_in.stand_in.delays_s["Decoder.read"] = 0.1
+        if prepared_on == "host":
+            stand_in.stand_in.errors["Decoder.read"] = RuntimeError("the decoder hangs")
+        started = time.perf_counter()
+        prepared = stages.prepare(image, np.empty((3, 64, 96), np.float32), None)
+        lasted_ms = (time.perf_counter() - started) * 1e3
+        assert isinstance(prepared, Prepared)
+        assert prepared.prepared_on == prepared_on
+        assert prepared.decode_ms >= 100
+        assert prepared.decode_ms + prepared.preprocess_ms <= lasted_ms
+        shares.append((prepared.decode_ms + prepared.preprocess_ms) / lasted_ms)
     device.close()
-    assert isinstance(prepared, Prepared)
-    assert prepared.prepared_on == prepared_on
-    assert prepared.decode_ms >= 100
-    assert 0.97 * lasted_ms <= prepared.decode_ms + prepared.preprocess_ms <= lasted_ms
+    assert max(shares) >= 0.97
 
 
 def test_letterboxing_on_the_card_counts_as_preprocessing(
     stand_in: ModuleType, card: CardPreprocessor, tmp_path: Path
 ) -> None:
-    stand_in.stand_in.delays_s["vpp_resize_padding"] = 0.1
+    stand_in.stand_in.delays_s["vpp_resize_padding"] = 2.0
     path = jpeg(tmp_path / "a.jpg", 50, 70)
     prepared = card.write(path, (50, 70), np.empty((3, 64, 96), np.float32))
     assert prepared is not None
-    assert prepared.preprocess_ms >= 100
-    assert prepared.decode_ms < 100
+    assert prepared.preprocess_ms >= 2000
+    assert prepared.decode_ms < 2000
 
 
 def test_what_exif_turns_is_the_hosts_even_where_exif_is_ignored(

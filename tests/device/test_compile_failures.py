@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -134,13 +135,29 @@ def _wait_for(process: subprocess.Popen[str], program: str) -> int:
     """Wait until a program runs below a process; returns its number."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        for descendant in _try_descendants(process.pid):
-            try:
-                if program in Path(f"/proc/{descendant}/cmdline").read_text():
-                    return descendant
-            except OSError:
-                continue
+        if (found := _find(process, program)) is not None:
+            return found
+    process.kill()
     pytest.fail(f"{program} did not start: {process.communicate()[1]}")
+
+
+def _kill(process: subprocess.Popen[str], program: str) -> None:
+    """Kill a program below a process, again if it was quicker to end by itself, until the process has ended too."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if (found := _find(process, program)) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(found, signal.SIGKILL)
+
+
+def _find(process: subprocess.Popen[str], program: str) -> int | None:
+    for descendant in _try_descendants(process.pid):
+        try:
+            if program in Path(f"/proc/{descendant}/cmdline").read_text():
+                return descendant
+        except OSError:
+            continue
+    return None
 
 
 def _try_descendants(process: int) -> list[int]:
@@ -161,7 +178,7 @@ def _is_running(process: int) -> bool:
 @pytest.mark.parametrize("program", ["model_transform.py", "tpuc-opt"])
 def test_a_killed_compiler_leaves_nothing_but_its_log(toolchain: None, tmp_path: Path, program: str) -> None:
     process = start_compile(TINY, "--output", tmp_path)
-    os.kill(_wait_for(process, program), signal.SIGKILL)
+    _kill(process, program)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert stderr.splitlines()[-1].endswith("was killed, as the kernel does when memory runs out")

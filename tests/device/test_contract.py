@@ -158,16 +158,17 @@ def test_other_threads_run_meanwhile(one_of_each: Case) -> None:
     device.run(batch)
     thread = threading.Thread(target=tick)
     thread.start()
-    started = time.monotonic()
-    before = ticks
-    while time.monotonic() - started < 0.5:
-        device.run(batch)
-    counted, lasted_ms = ticks - before, (time.monotonic() - started) * 1e3
+    counted: list[int] = []
+    # The best of five: a busy machine gives the ticker few of its turns, a device that holds the GIL next to none.
+    while len(counted) < 5 and max(counted, default=0) < 10:
+        started, before = time.monotonic(), ticks
+        while time.monotonic() - started < 0.5:
+            device.run(batch)
+        counted.append(ticks - before)
     done.set()
     thread.join()
     device.close()
-    # A busy machine gives the ticker few of its turns; a device that holds the GIL gives it next to none.
-    assert counted >= 10, f"{counted} ticks in {lasted_ms:.0f} ms"
+    assert max(counted) >= 10, f"{counted} ticks in half a second each"
 
 
 def test_a_file_that_is_not_the_specs_is_refused(of_file: Case, tmp_path: Path) -> None:
