@@ -71,11 +71,15 @@ def sail_version() -> str:
 
 def main() -> None:
     """Be the process that asks: sys.argv holds the path of Python's modules, the question and what it is about."""
-    # What takes time to import is there before the clock runs.
+    # What takes time to load is there before the clock runs, SAIL and all its libraries above all.
     import tpu_worker.devices.libsophon  # noqa: F401
+    from tpu_worker.devices.sail import load_sail
 
     if sys.argv[2] == "state":
         import cluster.health  # noqa: F401
+    if has_sail():
+        with suppress(LibraryError):  # told by whatever needs it
+            load_sail()
     # Whatever a native library prints is none of the answer.
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(2, 1)
