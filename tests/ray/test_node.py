@@ -157,8 +157,9 @@ def test_a_worker_without_a_token_is_told_where_to_get_it(tmp_path: Path) -> Non
 def test_a_start_that_is_interrupted_leaves_no_node_behind(tmp_path: Path) -> None:
     host = Host(tmp_path)
     arguments = ["--head", "--port", free_port(), "--dashboard-port", free_port(), "--virtual-cards", 1]
+    # A shell's background jobs, the tests themselves perhaps, ignore SIGINT, and so would this one.
     starting = start_process(
-        [*RAYSAIL, "node", "start", *map(str, arguments)],
+        ["env", "--default-signal=INT", *RAYSAIL, "node", "start", *map(str, arguments)],
         folder=ROOT,
         environment=host.environment,
         stdout=subprocess.PIPE,
