@@ -14,10 +14,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from bmodel.errors import RunError
 from bmodel.libraries import cache_folder
@@ -57,12 +60,15 @@ def start_node(options: NodeOptions) -> StartedNode:
     if running is not None:
         raise RunError(f"a node is running already (process {running.pid}, {running.address}); stop it first")
     log = _state_folder() / "node.log"
-    pid = _spawn(_command(options), log)
+    pid = None
     try:
+        with _ctrl_c_held_back():
+            pid = _spawn(_command(options), log)
         _wait_until_up(pid, log)
     except BaseException:  # nobody has noted it as yet, so nobody else would end it
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
         raise
     address = options.address or f"{own_address()}:{options.port}"
     state = {"pid": pid, "started": _start_ticks(pid), "address": address, "log": str(log)}
@@ -185,6 +191,23 @@ def _spawn(command: list[str], log: Path) -> int:
             ],
             setsid=True,
         )
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Let Ctrl-C act at the end of the `with` block: in its midst, a process may be there whose number is not known."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    # Not by blocking the signal: another thread, as numpy's libraries have some, would take it, and Python act on it.
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came and callable(before):
+        before(*came[0])
 
 
 def _wait_until_up(pid: int, log: Path) -> None:
