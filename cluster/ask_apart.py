@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from bmodel.errors import DeviceError, LibraryError, RaysailError
-from tpu_worker.devices.choose_device import has_libsophon, has_sail
 
 if TYPE_CHECKING:
     from tpu_worker.devices.sail import CardHealth
@@ -49,6 +48,9 @@ class CardCount:
 
 def count_cards() -> CardCount:
     """Count this host's cards; raises DeviceError when the driver does not answer or takes the process down."""
+    # With it comes numpy, for which a command's options, checked by way of this module, must not wait.
+    from tpu_worker.devices.choose_device import has_libsophon, has_sail
+
     if not (has_sail() or has_libsophon()):
         return CardCount(source="libsophon", count=None)
     return CardCount(**_ask("this host's cards cannot be counted", "count"))
@@ -73,6 +75,7 @@ def main() -> None:
     """Be the process that asks: sys.argv holds the path of Python's modules, the question and what it is about."""
     # What takes time to load is there before the clock runs, SAIL and all its libraries above all.
     import tpu_worker.devices.libsophon  # noqa: F401
+    from tpu_worker.devices.choose_device import has_sail
     from tpu_worker.devices.sail import load_sail
 
     if sys.argv[2] == "state":
@@ -96,6 +99,7 @@ def main() -> None:
 
 def _count() -> dict[str, Any]:
     from tpu_worker.devices import libsophon, sail
+    from tpu_worker.devices.choose_device import has_sail
 
     sail_error = ""
     if has_sail():

@@ -23,16 +23,11 @@ CONNECT_TIMEOUT_S = 10.0
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def cluster_address(given: str | None) -> str | None:
-    """The cluster to join: the one named, else inside a submitted job its own (RAY_ADDRESS), else none."""
-    return given or os.environ.get("RAY_ADDRESS") or None
-
-
 @contextmanager
 def connected(address: str | None, *, local_resources: dict[str, float]) -> Iterator[None]:
     """Be connected to Ray for the length of a `with` block.
 
-    address: of a running cluster (see `cluster_address`), or None for a new local one whose only node registers
+    address: of a running cluster (see cluster/address.py), or None for a new local one whose only node registers
     `local_resources`. Raises ConfigurationError when the cluster cannot be joined.
     """
     try:

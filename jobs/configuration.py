@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from bmodel.errors import ConfigurationError
+from cluster.address import cluster_address
 from cluster.find_cards import card_numbers
 from jobs.path_kind import why_not_a_file
 from jobs.yaml_mapping import option_name, read_yaml_mapping
@@ -175,7 +176,7 @@ class DetectConfig(BaseModel):
             return
         if self.device not in ("auto", "sail", "libbmrt"):
             raise ValueError(f"exclude: needs a device with real cards, got device {self.device}")
-        if address := self.address or os.environ.get("RAY_ADDRESS"):
+        if address := cluster_address(self.address):
             raise ValueError(
                 f"exclude: is for this host's cards in a job of its own, and the job joins the cluster at '{address}'; "
                 "there 'raysail node start --exclude' leaves cards out"

@@ -13,7 +13,8 @@ import time
 from contextlib import ExitStack
 
 from cluster.actors import start_actor
-from cluster.connect import cluster_address, connected, nothing_on_stdout
+from cluster.address import cluster_address
+from cluster.connect import connected, nothing_on_stdout
 from cluster.job_cards import JobCards, real_cards_of_cluster
 from cluster.pool import Outcome, WorkerPool
 from cluster.results import lost_image_result

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
 from bmodel.errors import ConfigurationError
+from cluster.address import cluster_address
 from jobs.configuration import DetectConfig
 from jobs.evaluate.run import evaluate_run
 from jobs.images import list_images
@@ -74,7 +74,7 @@ def is_finished(config: DetectConfig) -> bool:
 
 def _cards_of_cluster(config: DetectConfig, run: RunFolder) -> int | None:
     """On a cluster that would have to be joined to be counted, what the run says; None for this host's own."""
-    if not (config.address or os.environ.get("RAY_ADDRESS")):
+    if not cluster_address(config.address):
         return None
     return int(run.facts.get("device") in CARD_DEVICES)
 

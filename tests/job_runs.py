@@ -29,7 +29,10 @@ CIRCUMSTANCES = (
 
 
 def start_job(
-    *options: object, environment: Mapping[str, str] | None = None, folder: Path = ROOT
+    *options: object,
+    environment: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
+    start_new_session: bool = False,
 ) -> subprocess.Popen[str]:
     """Start `raysail detect` with these options; it ends with the test at the latest."""
     return start_process(
@@ -38,6 +41,7 @@ def start_job(
         environment={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=start_new_session,
     )
 
 

@@ -11,10 +11,10 @@ _started: list[subprocess.Popen[str]] = []
 
 
 def start_process(
-    command: list[str], *, folder: Path, environment: Mapping[str, str], **files: Any
+    command: list[str], *, folder: Path, environment: Mapping[str, str], **more: Any
 ) -> subprocess.Popen[str]:
-    """Start a program; `files` are Popen's stdin, stdout and stderr. It is ended with the test at the latest."""
-    process = subprocess.Popen(command, cwd=folder, env=environment, text=True, **files)
+    """Start a program; `more` is for Popen, its pipes above all. It is ended with the test at the latest."""
+    process = subprocess.Popen(command, cwd=folder, env=environment, text=True, **more)
     _started.append(process)
     return process
 

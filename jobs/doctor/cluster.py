@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import socket
 from collections.abc import Iterator
 from importlib.metadata import version
 
 from bmodel.errors import RunError
+from cluster.address import cluster_address
 from cluster.look import ClusterLook, look_at
 from cluster.node import has_token
 from jobs.doctor.check import Check
@@ -19,7 +19,7 @@ TOKEN_HINT = "copy the head's ~/.ray/auth_token here, or set RAY_AUTH_TOKEN or R
 
 def check_cluster(address: str | None) -> Iterator[Check]:
     """The cluster of an option or of RAY_ADDRESS; without one there is nothing to reach."""
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = cluster_address(address)
     if not address:
         hint = "none named: a job starts a local one for itself; --address HOST:PORT checks another"
         yield Check(name="Ray cluster", status="note", found=f"Ray {version('ray')}, no cluster", hint=hint)

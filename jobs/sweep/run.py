@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from bmodel.errors import RaysailError
 from bmodel.sidecar import ModelSpec
+from cluster.address import cluster_address
 from data.formats import FormatError
 from jobs.configuration import DetectConfig
 from jobs.images import list_images
@@ -120,7 +120,7 @@ def _why_another_network(spec: ModelSpec, point: Point) -> str:
 def _why_not_here(config: DetectConfig, spec: ModelSpec, point: Point) -> str:
     """Why the device cannot be had. A cluster is not joined for that: which cards it has, the run itself finds out."""
     device: str = config.device
-    on_cluster = bool(config.address or os.environ.get("RAY_ADDRESS"))
+    on_cluster = cluster_address(config.address) is not None
     if on_cluster and device == "auto":
         return ""
     device = make_plan(config, spec, cards_of_cluster=1 if on_cluster else None).device.name

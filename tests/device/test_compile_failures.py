@@ -31,6 +31,7 @@ from tests.device.compile_cases import (
     start_compile,
     write_pictures,
 )
+from tests.processes import command_of
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +153,8 @@ def _kill(process: subprocess.Popen[str], program: str) -> None:
 
 def _find(process: subprocess.Popen[str], program: str) -> int | None:
     for descendant in _try_descendants(process.pid):
-        try:
-            if program in Path(f"/proc/{descendant}/cmdline").read_text():
-                return descendant
-        except OSError:
-            continue
+        if program in command_of(descendant):
+            return descendant
     return None
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,12 +16,13 @@ import pytest
 
 from cluster.card_lock import real_card_lock_path
 from tests.job_runs import (
-    ROOT,
     TINY_BMODEL,
     assert_each_once,
+    commit_count,
     finished,
     metrics,
     options_of,
+    start_job,
     wait_for_commits,
     write_pictures,
 )
@@ -44,15 +44,7 @@ sys.stdin.read()
 @contextmanager
 def waiting_job(options: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """A job in a process group of its own, as a shell starts it, once it has said that it waits for its card."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobs.detect", *options],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = start_job(*options, environment=environment, start_new_session=True)
     try:
         assert process.stderr is not None
         told = next((line for line in process.stderr if "is taken by another job" in line), "")
@@ -122,21 +114,13 @@ def test_a_job_on_a_cluster_ends_and_the_one_that_has_the_cards_is_not_disturbed
     common = {"device": "timed", "shard-size": 1, "address": cluster.address}
     slow = {**common, "images": many, "service-ms": 1000, "cards": CARDS, "output": first_run}
     quick = {**common, "images": images, "service-ms": 1, "cards": 1, "output": run}
-    first = subprocess.Popen(
-        [sys.executable, "-m", "jobs.detect", *options_of(slow)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    first = start_job(*options_of(slow), environment=cluster.environment)
     try:
         wait_for_commits(first_run, CARDS, first)
         with waiting_job(list(options_of(quick)), cluster.environment) as job:
             press_ctrl_c(job)
             assert_ends_in_order(job, run, "SIGINT")
-        done = (first_run / "commits.jsonl").read_bytes().count(b"\n")
-        wait_for_commits(first_run, done + CARDS, first)
+        wait_for_commits(first_run, commit_count(first_run) + CARDS, first)
     finally:
         first.terminate()
         _, err = first.communicate(timeout=60)

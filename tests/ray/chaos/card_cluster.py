@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from cluster.cards import card_resources
+from tests.processes import command_of
 
 TOKEN = "0123456789abcdef" * 4
-WORKER_NAME = b"CardWorker"
+WORKER_NAME = "CardWorker"
 
 
 class CardCluster:
@@ -153,9 +154,4 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> floa
 
 def _is_worker(pid: int) -> bool:
     """Whether a process lives and is a card's worker: never is another one killed."""
-    try:
-        if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-            return False
-        return WORKER_NAME in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (OSError, IndexError):
-        return False
+    return WORKER_NAME in command_of(pid)  # a process that is dead and not yet waited for has no command line
