@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.work import SlotState
+from jobs.card_health import summarise_health
 from jobs.configuration import DetectConfig
-from jobs.health import summarise_health
 from jobs.latency import whose_times
 from jobs.measure import measure
 from jobs.metrics import Metrics, TimeSpent, card_accounts

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from bmodel.sidecar import ModelSpec
+from bmodel.validation import FrozenModel
 from tpu_worker.devices import CARD_DEVICES
 from tpu_worker.values import Stage
 
@@ -28,10 +28,8 @@ ITimeSource = Literal["measured on BM1684", "predicted by the compiler's schedul
 _PERCENTILES = {"p50_ms": 50, "p90_ms": 90, "p99_ms": 99}
 
 
-class StageSummary(BaseModel):
+class StageSummary(FrozenModel):
     """Wall time an image in one stage, ms; a percentile that the number of images cannot carry is null."""
-
-    model_config = ConfigDict(frozen=True)
 
     mean_ms: float
     p50_ms: float | None
@@ -39,20 +37,16 @@ class StageSummary(BaseModel):
     p99_ms: float | None
 
 
-class LatencyMetrics(BaseModel):
+class LatencyMetrics(FrozenModel):
     """i_time with its source, and the four stages; stages are null when no image went through."""
-
-    model_config = ConfigDict(frozen=True)
 
     i_time_ms: float | None
     i_time_source: ITimeSource
     stages: dict[str, StageSummary] | None
 
 
-class ThroughputMetrics(BaseModel):
+class ThroughputMetrics(FrozenModel):
     """Images a second: over the time in which images were under way, and between the tenth and the last tenth."""
-
-    model_config = ConfigDict(frozen=True)
 
     images_per_s: float | None
     steady_images_per_s: float | None

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pyarrow as pa
 
 from bmodel.sidecar import ModelSpec
 from data.ground_truth import GroundTruth, read_ground_truth
+from jobs.card_health import CardHealthMetrics
 from jobs.commit import CommitLog
-from jobs.health import CardHealthMetrics
 from jobs.latency import read_timings, summarise_latency, summarise_throughput
 from jobs.mean_ap import Evaluator, MeanAp, evaluate
-from jobs.metrics import CardMetrics, ImageCounts, Metrics, ModelMetrics, PreparedMetrics, TimeSpent
+from jobs.metrics import CardMetrics, ImageCounts, Metrics, PreparedMetrics, TimeSpent
+from jobs.prepare import ModelMetrics
+from jobs.run_folder.facts import versions
 from jobs.run_folder.read_run import scored_detections
 from jobs.score import ScoreProtocol, score_of
-
-VERSIONS_OF = (
-    "raysail",
-    "ray",
-    "numpy",
-    "opencv-python-headless",
-    "onnxruntime",
-    "pyarrow",
-    "hotcoco",
-    "pycocotools",
-)
 
 
 def measure(
@@ -118,14 +107,3 @@ def _card_metrics(tables: Iterable[pa.Table], accounts: Mapping[str, CardMetrics
         images.update(card for card in table.column("card").to_pylist() if card is not None)
     known = {card: accounts.get(card) or CardMetrics(card=card, images=0) for card in {*images, *accounts}}
     return tuple(known[card].model_copy(update={"images": images[card]}) for card in sorted(known))
-
-
-def versions() -> dict[str, str]:
-    """The versions that a figure depends on."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONS_OF:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # a job's code travels without its distribution
-            continue
-    return found

@@ -6,23 +6,20 @@ import json
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from bmodel.sidecar import ModelSpec, Precision
+from bmodel.validation import FrozenModel
 from cluster.work import SlotState
-from jobs.health import CardHealthMetrics
+from jobs.card_health import CardHealthMetrics
 from jobs.latency import LatencyMetrics, ThroughputMetrics
 from jobs.mean_ap_values import MeanAp
+from jobs.prepare import ModelMetrics
 from jobs.score import ScoreProtocol
 
 METRICS_SCHEMA_VERSION: Final = 1
 
 
-class _Block(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ImageCounts(_Block):
+class ImageCounts(FrozenModel):
     """Images of the run by outcome; failures counts the failed ones by stage."""
 
     total: int
@@ -31,14 +28,14 @@ class ImageCounts(_Block):
     failures: dict[str, int]
 
 
-class PreparedMetrics(_Block):
+class PreparedMetrics(FrozenModel):
     """Images by where they were decoded and letterboxed; those on the host are what the card does not take."""
 
     card: int
     host: int
 
 
-class CardMetrics(_Block):
+class CardMetrics(FrozenModel):
     """One card's part: images it committed, and how often it failed or was started again.
 
     other_users: the other processes that had it open when a worker of it was ready; its driver lets them share it.
@@ -52,25 +49,14 @@ class CardMetrics(_Block):
     other_users: tuple[str, ...] = ()
 
 
-class ModelMetrics(_Block):
-    """The file that really ran: for device cpu that is the ONNX twin of a BModel."""
-
-    name: str
-    sha256: str
-    precision: Precision
-    input_hw: tuple[int, int]
-    batch: int
-    classes: int
-
-
-class TimeSpent(_Block):
+class TimeSpent(FrozenModel):
     """Wall seconds: from the first actor's start to the last commit, and for labels and figures after it."""
 
     detect_s: float
     write_s: float
 
 
-class Metrics(_Block):
+class Metrics(FrozenModel):
     """The content of metrics.json."""
 
     schema_version: Literal[1] = METRICS_SCHEMA_VERSION
@@ -112,18 +98,6 @@ def card_accounts(slots: Iterable[SlotState]) -> dict[str, CardMetrics]:
             other_users=tuple(dict.fromkeys((*before.other_users, *state.other_users))),
         )
     return accounts
-
-
-def model_metrics(spec: ModelSpec, *, name: str, sha256: str) -> ModelMetrics:
-    """The model block for the file that ran."""
-    return ModelMetrics(
-        name=name,
-        sha256=sha256,
-        precision=spec.precision,
-        input_hw=spec.input_hw,
-        batch=spec.batch,
-        classes=len(spec.class_names),
-    )
 
 
 def json_schema() -> str:

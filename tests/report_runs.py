@@ -16,8 +16,10 @@ from bmodel.sidecar import ModelSpec, PredictedLatency, read_sidecar, sidecar_pa
 from cluster.results import ShardResult, lost_image_result, shard_result
 from cluster.work import Shard
 from data.formats import write_coco
-from jobs.measure import measure, versions
-from jobs.metrics import CardMetrics, TimeSpent, model_metrics
+from jobs.measure import measure
+from jobs.metrics import CardMetrics, TimeSpent
+from jobs.prepare import model_metrics
+from jobs.run_folder.facts import versions
 from jobs.run_folder.folder import RunFolder, begin_run, finish_run
 from jobs.run_folder.store import LocalStore
 from tests.small_specs import head_spec

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from bmodel.validation import FrozenModel
 from jobs.mean_ap_values import MeanAp
 from jobs.score import ScoreProtocol, score_of
 
 
-class Evaluation(BaseModel):
+class Evaluation(FrozenModel):
     """What an evaluation found, as `--json` prints it."""
-
-    model_config = ConfigDict(frozen=True)
 
     images: int = Field(description="images that were scored")
     objects: int = Field(description="objects of the truth on them, crowds left out")

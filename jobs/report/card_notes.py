@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cluster.health import FAULTY_CELSIUS, SLOWED_CELSIUS
-from jobs.health import CardHealthMetrics
+from jobs.card_health import CardHealthMetrics
 from jobs.metrics import CardMetrics, Metrics
 from jobs.report.format import count, plural
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cluster.work import SlotState
 from jobs.configuration import DetectConfig
 from jobs.image_sources import hide_secrets
 from jobs.images import ImageList
-from jobs.measure import versions
 from jobs.prepare import Plan
 from jobs.run_folder.fingerprint import fingerprint
 
+VERSIONS_OF = (
+    "raysail",
+    "ray",
+    "numpy",
+    "opencv-python-headless",
+    "onnxruntime",
+    "pyarrow",
+    "hotcoco",
+    "pycocotools",
+)
 PATH_OPTIONS = frozenset({"images", "model", "ground-truth", "class-names", "fault-file", "output"})
 
 
@@ -73,3 +84,14 @@ def _configuration(config: DetectConfig) -> dict[str, Any]:
 def default_output(plan: Plan) -> str:
     """A new folder under result/, named after the moment and the model."""
     return f"result/{time.strftime('%Y%m%d-%H%M%S')}-{plan.ran.name.split('.')[0]}"
+
+
+def versions() -> dict[str, str]:
+    """The versions that a figure depends on."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # a job's code travels without its distribution
+            continue
+    return found

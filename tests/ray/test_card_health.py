@@ -20,7 +20,8 @@ from cluster.connect import connected
 from cluster.health import HealthSampler, Sample, sample_card
 from cluster.health_hosts import HealthHosts
 from cluster.health_watch import HealthWatch
-from jobs.health import summarise_health, write_health
+from jobs.card_health import summarise_health
+from jobs.health import write_health
 from jobs.run_folder.folder import open_run
 from jobs.run_folder.local_store import LocalStore
 from tests.job_runs import TINY_BMODEL, assert_each_once, finished, metrics, options_of, write_pictures

@@ -15,7 +15,8 @@ from data.ground_truth import GroundTruth, Scored
 from jobs.evaluate.run import evaluate_run
 from jobs.mean_ap import evaluate
 from jobs.measure import measure
-from jobs.metrics import Metrics, TimeSpent, model_metrics
+from jobs.metrics import Metrics, TimeSpent
+from jobs.prepare import model_metrics
 from jobs.report.command import report_page
 from jobs.run_folder.folder import begin_run, finish_run, open_run
 from jobs.run_folder.store import LocalStore

@@ -13,8 +13,9 @@ from bmodel.errors import DeviceError
 from cluster.cards import CardSlot
 from cluster.health import Sample, over_hot, sample_card
 from cluster.health_watch import HealthWatch, Named
+from jobs.card_health import summarise_health
 from jobs.commit import CommitLog
-from jobs.health import HEALTH, read_health, sampled_health, summarise_health, write_health
+from jobs.health import HEALTH, read_health, sampled_health, write_health
 from jobs.report.health import health_charts
 from jobs.run_folder.folder import RunFolder
 from jobs.run_folder.local_store import LocalStore

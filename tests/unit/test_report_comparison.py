@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.health import CardHealthMetrics
+from jobs.card_health import CardHealthMetrics
 from jobs.metrics_file import read_metrics
 from jobs.report.command import report_command
 from jobs.report.comparison import compare_runs

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bmodel.errors import ConfigurationError, RunError
-from jobs.health import CardHealthMetrics
+from jobs.card_health import CardHealthMetrics
 from jobs.metrics import CardMetrics, Metrics
 from jobs.metrics_file import read_metrics, write_metrics
 from jobs.report.command import report_command, write_report

@@ -10,7 +10,8 @@ import pytest
 from jobs.job_file import read_job_file
 from jobs.latency import ITimeSource, LatencyMetrics, ThroughputMetrics
 from jobs.mean_ap_values import CocoAp, MeanAp, VocAp, YoloAp
-from jobs.metrics import ImageCounts, Metrics, ModelMetrics, TimeSpent
+from jobs.metrics import ImageCounts, Metrics, TimeSpent
+from jobs.prepare import ModelMetrics
 from jobs.reproduce.figures import Figure, figures, verdict_of
 from jobs.reproduce.file import Reproduction, SetName
 from jobs.reproduce.page import ReproductionResult, render

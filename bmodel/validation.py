@@ -1,0 +1,18 @@
+"""What every pydantic model of the project shares: values do not change, and a fault is named with its place."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class FrozenModel(BaseModel):
+    """A value that does not change once it is made."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault of a validation as `place: rule`; without a place, the rule alone."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else str(first["msg"])
