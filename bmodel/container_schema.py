@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bmodel.flatbuffer_types import Pair, Scalar, TableType, Text, VectorOf
+from bmodel.flatbuffer import Pair, Scalar, TableType, Text, VectorOf
 
 _I32: Final = Scalar(code="i")
 _U32: Final = Scalar(code="I")

@@ -1,18 +1,50 @@
-"""A bounds-checked reader of FlatBuffers for files that nobody vouches for.
-
-A schema says which fields a table has; `Table` reads them one by one, and `walk` visits the whole tree once, so that
-nothing a later reader follows has gone unchecked. Layout: https://flatbuffers.dev/internals/.
-"""
+"""What the tables of a FlatBuffer hold: the words that a schema is written in."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from bmodel.errors import ModelFileError
-from bmodel.flatbuffer_types import Pair, Scalar, TableType, Text, VectorOf
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scalar:
+    """A number stored in the table itself; `code` as in the struct module."""
+
+    code: str
+    default: float = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """A structure of two unsigned 64-bit numbers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """A UTF-8 string."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableType:
+    """A table: for each field that is read its id and what it holds."""
+
+    fields: Mapping[str, tuple[int, FieldType]]
+    required: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VectorOf:
+    """A vector of numbers, pairs or tables."""
+
+    element: Scalar | Pair | TableType
+
+
+FieldType: TypeAlias = Scalar | Pair | Text | TableType | VectorOf
+
 
 # A detector's BModel has a few thousand at most; a small file cannot make the reader visit more.
 MAXIMUM_VISITS: Final = 200_000

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from bmodel.compiler.toolchain_install import explain_pip_failure
 from bmodel.errors import LibraryError, RaysailError
-from bmodel.pip_failure import explain_pip_failure
 from bmodel.sidecar import file_sha256
 
 TPU_MLIR_VERSION: Final = "1.30.2"

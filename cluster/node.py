@@ -36,7 +36,7 @@ class NodeOptions:
     """How a node joins or founds a cluster.
 
     address: host:port of the head, None to be the head. port: the head's own. resources: what the node registers
-    (cluster.cards.card_resources). dashboard_port: the head's, on loopback.
+    (cluster.cards.card_slots.card_resources). dashboard_port: the head's, on loopback.
     """
 
     address: str | None

@@ -41,35 +41,47 @@ COMMANDS = (
         "Detect objects on a set of images; commit boxes, labels, mAP, score.",
     ),
     Command(
-        "evaluate", "jobs.evaluate.command:command", "Score a finished run again, or a folder of label files."
+        "evaluate",
+        "jobs.commands.evaluate:command",
+        "Score a finished run again, or a folder of label files.",
     ),
-    Command("labels", "jobs.labels:command", "Write a run's label files again, in any of their formats."),
-    Command("inspect", "jobs.inspect:command", "Show what a BModel or ONNX file holds."),
-    Command("import-weights", "jobs.import_weights:command", "Make ONNX of a published checkpoint."),
+    Command(
+        "labels", "jobs.commands.labels:command", "Write a run's label files again, in any of their formats."
+    ),
+    Command("inspect", "jobs.commands.inspect:command", "Show what a BModel or ONNX file holds."),
+    Command("import-weights", "jobs.commands.import_weights:command", "Make ONNX of a published checkpoint."),
     Command(
         "compile",
-        "jobs.compile.command:command",
+        "jobs.commands.compile:command",
         "Compile an ONNX file for the chip, and check it on the simulator.",
     ),
     Command(
         "quantize",
-        "jobs.quantize.command:command",
+        "jobs.commands.quantize:command",
         "Find out what INT8 costs, and which layers to keep in FP32.",
     ),
+    Command("latency", "jobs.commands.latency:command", "Show the chip's predicted time, layer by layer."),
+    Command("toolchain", "jobs.commands.toolchain:app", "Show or install the vendor's compiler."),
     Command(
-        "latency", "jobs.latency_table.command:command", "Show the chip's predicted time, layer by layer."
+        "report", "jobs.report.write_report:report_command", "Write a run's report, or compare several runs."
     ),
-    Command("toolchain", "jobs.toolchain:app", "Show or install the vendor's compiler."),
-    Command("report", "jobs.report.command:report_command", "Write a run's report, or compare several runs."),
-    Command("export", "jobs.export:export_command", "Write a run's detections as COCO results or CSV."),
-    Command("submit", "jobs.submit:command", "Submit a detection job to a cluster, and end with its code."),
-    Command("sweep", "jobs.sweep.command:command", "Run a study: models, sizes, precisions, batches."),
     Command(
-        "reproduce", "jobs.reproduce.command:command", "Reproduce a published result, and say whether it was."
+        "export", "jobs.commands.export:export_command", "Write a run's detections as COCO results or CSV."
     ),
-    Command("plan", "jobs.plan.command:command", "Work out images a second, hours and hosts for a job."),
-    Command("node", "jobs.node:command", "Start or stop this host's part of a cluster."),
-    Command("doctor", "jobs.doctor.command:command", "Check this host, its cards and its cluster."),
+    Command(
+        "submit",
+        "jobs.commands.submit:command",
+        "Submit a detection job to a cluster, and end with its code.",
+    ),
+    Command("sweep", "jobs.commands.sweep:command", "Run a study: models, sizes, precisions, batches."),
+    Command(
+        "reproduce",
+        "jobs.commands.reproduce:command",
+        "Reproduce a published result, and say whether it was.",
+    ),
+    Command("plan", "jobs.commands.plan:command", "Work out images a second, hours and hosts for a job."),
+    Command("node", "jobs.commands.node:command", "Start or stop this host's part of a cluster."),
+    Command("doctor", "jobs.commands.doctor:command", "Check this host, its cards and its cluster."),
 )
 
 

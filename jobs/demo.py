@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bmodel.errors import ConfigurationError
 from jobs.command_line import errors_as_one_line
-from jobs.configuration import parse_config
+from jobs.config.detect_config import parse_config
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"

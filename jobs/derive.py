@@ -6,18 +6,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.work import SlotState
-from jobs.card_health import summarise_health
-from jobs.configuration import DetectConfig
-from jobs.latency import whose_times
-from jobs.measure import measure
-from jobs.metrics import Metrics, TimeSpent, card_accounts
-from jobs.metrics_file import write_metrics
-from jobs.prepare import Plan
-from jobs.report.command import write_report
+from cluster.pool.work import SlotState
+from jobs.config.detect_config import DetectConfig
+from jobs.inputs.resolve import Plan
+from jobs.measure.card_health import summarise_health
+from jobs.measure.latency import whose_times
+from jobs.measure.measure_run import measure
+from jobs.measure.metrics import Metrics, TimeSpent, card_accounts, write_metrics
 from jobs.report.save_images import save_images
-from jobs.run_folder.folder import RunFolder, finish_run
-from jobs.write_labels import write_labels
+from jobs.report.write_report import write_report
+from jobs.run.folder import RunFolder, finish_run
+from jobs.run.labels import write_labels
 
 
 def derive(

@@ -2,7 +2,7 @@
 
 A list     list_images      what the user names → image list
 B shard    make_shards      image list → shards
-C place    WorkerPool       shards → card slots, one actor each; cluster/worker.py does D, E and F
+C place    WorkerPool       shards → card slots, one actor each; cluster/pool/worker.py does D, E and F
 G commit   Committer        tables → Parquet, exactly once
 H measure  derive           rows → label files, metrics.json
 """
@@ -12,30 +12,29 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
-from cluster.actors import start_actor
 from cluster.address import cluster_address
+from cluster.cards.job_cards import JobCards, real_cards_of_cluster
 from cluster.connect import connected, nothing_on_stdout
-from cluster.job_cards import JobCards, real_cards_of_cluster
-from cluster.pool import Outcome, WorkerPool
-from cluster.results import lost_image_result
-from cluster.slot_table import PoolLimits
-from cluster.work import Shard, SlotState
-from cluster.worker import CardWorker, WorkerSettings
-from jobs.committer import Committer
-from jobs.configuration import DetectConfig
+from cluster.pool.actors import start_actor
+from cluster.pool.pool import Outcome, WorkerPool
+from cluster.pool.results import lost_image_result
+from cluster.pool.slot_table import PoolLimits
+from cluster.pool.work import Shard, SlotState
+from cluster.pool.worker import CardWorker, WorkerSettings
+from jobs.config.command_options import detect_command
+from jobs.config.detect_config import DetectConfig
+from jobs.console.progress import RunProgress
+from jobs.console.stop_signals import Stopped, StopRequest, stoppable
+from jobs.console.summary import print_summary
 from jobs.derive import derive, exit_code
-from jobs.health import sampled_health
-from jobs.images import ImageList, list_images
-from jobs.options import detect_command
-from jobs.prepare import Plan, check_ground_truth, load_model, make_plan
-from jobs.progress import RunProgress
-from jobs.run_folder.facts import default_output, on_simulator, run_facts, worker_facts
-from jobs.run_folder.folder import RunFolder, begin_run, check_folder
-from jobs.run_folder.lock import run_lock
-from jobs.run_folder.store import open_store
-from jobs.shards import default_shard_size, make_shards, remaining_shards
-from jobs.stop_signals import Stopped, StopRequest, stoppable
-from jobs.summary import print_summary
+from jobs.inputs.images import ImageList, default_shard_size, list_images, make_shards, remaining_shards
+from jobs.inputs.resolve import Plan, check_ground_truth, load_model, make_plan
+from jobs.run.commit import Committer
+from jobs.run.folder import RunFolder, begin_run, check_folder
+from jobs.run.health import sampled_health
+from jobs.run.lock import run_lock
+from jobs.run.record import default_output, on_simulator, run_facts, worker_facts
+from jobs.run.store import open_store
 
 
 def detect(config: DetectConfig) -> int:

@@ -2,7 +2,7 @@
 
     python -m models.resize_onnx models/sample_yolov7tiny_416.onnx --size 320 --output sample_yolov7tiny_320.onnx
 
-For files that `models.export_onnx` wrote with raw heads: such a network is convolutional throughout, only its input,
+For files that `models.yolov7.export_onnx` wrote with raw heads: such a network is convolutional throughout, only its input,
 its outputs and the splitting of its heads name a size. Needs onnx, and no PyTorch.
 """
 
@@ -85,7 +85,7 @@ def _set_split(graph: Any, head: str, before: tuple[int, ...], after: tuple[int,
                 constant.CopyFrom(numpy_helper.from_array(np.array([*shape[:3], *after], shape.dtype), name))
                 return
     raise ConfigurationError(
-        f"'{place}' was not written by models.export_onnx: it has no constant '{name}' of five numbers that end in {before}"
+        f"'{place}' was not written by models.yolov7.export_onnx: it has no constant '{name}' of five numbers that end in {before}"
     )
 
 

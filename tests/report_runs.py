@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmodel.sidecar import ModelSpec, PredictedLatency, read_sidecar, sidecar_path
-from cluster.results import ShardResult, lost_image_result, shard_result
-from cluster.work import Shard
+from cluster.pool.results import ShardResult, lost_image_result, shard_result
+from cluster.pool.work import Shard
 from data.formats import write_coco
-from jobs.measure import measure
-from jobs.metrics import CardMetrics, TimeSpent
-from jobs.prepare import model_metrics
-from jobs.run_folder.facts import versions
-from jobs.run_folder.folder import RunFolder, begin_run, finish_run
-from jobs.run_folder.store import LocalStore
+from jobs.inputs.resolve import model_metrics
+from jobs.measure.measure_run import measure
+from jobs.measure.metrics import CardMetrics, TimeSpent
+from jobs.run.folder import RunFolder, begin_run, finish_run
+from jobs.run.record import versions
+from jobs.run.store import LocalStore
 from tests.small_specs import head_spec
 from tpu_worker.boxes import Detections
 from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from cluster.results import ShardResult, shard_result
-from cluster.work import Shard
-from jobs.commit import CommitLog
-from jobs.run_folder.folder import RunFolder
+from cluster.pool.results import ShardResult, shard_result
+from cluster.pool.work import Shard
+from jobs.run.commit import CommitLog
+from jobs.run.folder import RunFolder
 from tpu_worker.boxes import Detections
 from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.job_file import read_job_file
-from jobs.sweep.file import Sweep
+from jobs.config.yaml_file import read_job_file
+from jobs.study.sweep.sweep_file import Sweep
 from tests.reproduction_files import ROOT, write_yaml
 
 

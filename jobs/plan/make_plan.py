@@ -7,13 +7,11 @@ from typing import Final
 
 from bmodel.errors import ConfigurationError
 from bmodel.sidecar import SIDECAR_SUFFIX, ModelSpec, model_path_of
-from jobs.plan.costs import default_costs, read_costs
-from jobs.plan.model import Station, cards_carried, hosts_for, pace, pace_range, seconds
-from jobs.plan.network import card_time_of_file, card_time_of_table
-from jobs.plan.options import PlanOptions
-from jobs.plan.paper import Paperwork, paperwork
-from jobs.plan.values import CardTime, Fleet, HostCosts, Value, Work
-from jobs.shards import default_shard_size
+from jobs.inputs.images import default_shard_size
+from jobs.plan.fleet_model import Station, cards_carried, hosts_for, pace, pace_range, seconds
+from jobs.plan.network import Paperwork, card_time_of_file, card_time_of_table, paperwork
+from jobs.plan.plan_options import PlanOptions
+from jobs.plan.values import CardTime, Fleet, HostCosts, Value, Work, default_costs, read_costs
 
 # A row of detections/part-*.parquet takes about as much, and one of images/ ten times that.
 _DETECTION_BYTES: Final = 16
@@ -148,7 +146,7 @@ def costs_of(options: PlanOptions, spec: ModelSpec | None) -> HostCosts:
     """The host's costs, measured now, read or shipped."""
     defaults = default_costs()
     if options.measure is not None:
-        from jobs.plan.measure import measure_host
+        from jobs.plan.measure_host import measure_host
         from tpu_worker.detector import DetectOptions
         from tpu_worker.devices.timed import standard_spec
 

@@ -17,14 +17,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Final
 
-from jobs.configuration import parse_config
-from jobs.metrics_file import read_metrics
-from jobs.plan.costs import default_costs
-from jobs.plan.measure import measure_host
-from jobs.plan.model import pace
-from jobs.plan.values import CardTime, Fleet, HostCosts, Work
-from jobs.run_folder.folder import open_run
-from jobs.text_tables import figure, markdown_table
+from jobs.config.detect_config import parse_config
+from jobs.console.text_tables import figure, markdown_table
+from jobs.measure.metrics import read_metrics
+from jobs.plan.fleet_model import pace
+from jobs.plan.measure_host import measure_host
+from jobs.plan.values import CardTime, Fleet, HostCosts, Work, default_costs
+from jobs.run.folder import open_run
 from tpu_worker.detector import DetectOptions
 from tpu_worker.devices.timed import standard_spec
 

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmodel.sidecar import ModelSpec
-from jobs.mean_ap_yolo import CONFIDENCE_POINTS, RECALL_POINTS
-from jobs.metrics import Metrics
-from jobs.report.card_notes import hot_cards, shared_cards
+from jobs.measure.metrics import Metrics
+from jobs.measure.yolo import CONFIDENCE_POINTS, RECALL_POINTS
 from jobs.report.charts import UNIT_TICKS, Chart, Shape, line
 from jobs.report.figures import Group, Row, differing_rows, figure_groups
 from jobs.report.format import count, fraction
-from jobs.report.latency import StagePart, stage_parts
-from jobs.report.run import judged_run
-from jobs.run_folder.folder import RunFolder
+from jobs.report.health_section import hot_cards, shared_cards
+from jobs.report.judged_run import judged_run
+from jobs.report.latency_section import StagePart, stage_parts
+from jobs.run.folder import RunFolder
 
 COLOURS = 6
 MOST_CLASSES = 24

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jobs.latency import STAGES
-from jobs.mean_ap_values import MeanAp
-from jobs.metrics import Metrics
+from jobs.measure.latency import STAGES
+from jobs.measure.mean_ap_values import MeanAp
+from jobs.measure.metrics import Metrics
 from jobs.report.format import TIMES, count, decimal, fraction, setting
-from jobs.run_folder.folder import RunFolder
+from jobs.run.folder import RunFolder
 
 # What differs between any two runs and tells nothing.
 _UNTELLING = frozenset({"output", "resume", "save-images"})

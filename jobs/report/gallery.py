@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.columns import Scored
-from jobs.report.truth import Judged
+from jobs.report.judge import Judged
 
 # Without truth nobody knows which confidence serves best: the one most detectors show boxes from.
 CONFIDENCE_WITHOUT_TRUTH = 0.25

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bmodel.sidecar import ModelSpec
-from jobs.latency import whose_times
-from jobs.metrics import CardMetrics, Metrics
+from jobs.measure.latency import whose_times
+from jobs.measure.metrics import CardMetrics, Metrics
 from jobs.report.accuracy import AccuracySection, accuracy_section
-from jobs.report.card_notes import card_notes
 from jobs.report.charts import Chart
 from jobs.report.format import (
     count,
@@ -17,13 +16,14 @@ from jobs.report.format import (
     plural,
 )
 from jobs.report.gallery import Gallery
-from jobs.report.health import health_charts
-from jobs.report.latency import LatencySection, latency_section
+from jobs.report.health_section import card_notes, health_charts
+from jobs.report.image_columns import FailedImage, ImageColumns, read_image_columns
+from jobs.report.judge import Judged
+from jobs.report.judged_run import gallery_of_run, judged_run, run_name
+from jobs.report.latency_section import LatencySection, latency_section
 from jobs.report.pictures import Picture, pictures
-from jobs.report.rows import FailedImage, ImageColumns, read_image_columns
-from jobs.report.run import gallery_of_run, judged_run, run_name
 from jobs.report.schedule import SchedulePicture, schedule_picture
-from jobs.report.summary import (
+from jobs.report.summary_section import (
     KeyFigure,
     Settings,
     host_note,
@@ -34,8 +34,7 @@ from jobs.report.summary import (
     standfirst,
 )
 from jobs.report.timeline import Timeline, draw_throughput, draw_timeline
-from jobs.report.truth import Judged
-from jobs.run_folder.folder import RunFolder
+from jobs.run.folder import RunFolder
 
 SHOWN = 20
 

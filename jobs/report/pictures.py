@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmodel.errors import RaysailError
-from jobs.images import list_images
+from jobs.inputs.images import list_images
 from jobs.report.gallery import Box, Scene
-from jobs.run_folder.folder import RunFolder
+from jobs.run.folder import RunFolder
 from tpu_worker.image_header import ImageError
 from tpu_worker.read_image import ReadOptions, read_image
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from bmodel.sidecar import ModelSpec
 from data.formats import stem_of
-from jobs.metrics_file import read_metrics
+from jobs.measure.metrics import read_metrics
 from jobs.report.gallery import Box, Scene
+from jobs.report.judged_run import gallery_of_run, judged_run
 from jobs.report.pictures import ImageFiles
-from jobs.report.run import gallery_of_run, judged_run
-from jobs.run_folder.folder import RunFolder
+from jobs.run.folder import RunFolder
 from tpu_worker.image_header import ImageError
 
 FOLDER: Final = "annotated"

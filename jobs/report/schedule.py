@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bmodel.build import latency_path, read_latency
+from bmodel.compiler.build import latency_path, read_latency
+from bmodel.compiler.latency import LatencyReport
 from bmodel.errors import ModelFileError
-from bmodel.latency import LatencyReport
 from bmodel.sidecar import ModelSpec
-from jobs.latency import LatencyMetrics
+from jobs.measure.latency import LatencyMetrics
 from jobs.report.charts import Tick, ticks
 from jobs.report.format import decimal, milliseconds, percent
-from jobs.run_folder.folder import RunFolder
+from jobs.run.folder import RunFolder
 
 LAYERS = 10
 LONGEST_NAME = 44

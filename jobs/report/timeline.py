@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.latency import Timings, busy_spans
+from jobs.measure.latency import Timings, busy_spans
 from jobs.report.charts import BOX, Chart, Mark, Shape, Tick, step_area, ticks
 from jobs.report.format import count, decimal, duration, percent, plural
-from jobs.report.rows import ImageColumns
+from jobs.report.image_columns import ImageColumns
 
 MOST_CARDS = 48
 TONES = 4

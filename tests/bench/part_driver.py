@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from jobs.write_labels import write_labels
+from jobs.run.labels import write_labels
 from tests.bench.findings import Findings
 from tests.bench.material import BUILD, Material
 from tests.bench.measure import tenths

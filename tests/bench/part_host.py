@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.results import shard_result
+from cluster.pool.results import shard_result
 from tests.bench.findings import Findings
 from tests.bench.material import Material, Recorded, images_of_size, recorded_heads
 from tests.bench.measure import cpu_s, ratio_figure, scaled, side_by_side

@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmodel.sidecar import ModelSpec
-from cluster.results import shard_result
-from cluster.work import Shard
+from cluster.pool.results import shard_result
+from cluster.pool.work import Shard
 from data.ground_truth import GroundTruth, Scored, read_ground_truth
-from jobs.configuration import parse_config
+from jobs.config.detect_config import parse_config
 from jobs.derive import derive
-from jobs.images import list_images
-from jobs.mean_ap import evaluate
-from jobs.mean_ap_coco import coco_ap
-from jobs.prepare import load_model, make_plan
-from jobs.run_folder.facts import run_facts
-from jobs.run_folder.folder import RunFolder, begin_run
-from jobs.run_folder.read_run import scored_detections
-from jobs.run_folder.store import open_store
+from jobs.inputs.images import list_images
+from jobs.inputs.resolve import load_model, make_plan
+from jobs.measure.coco import coco_ap
+from jobs.measure.mean_ap import evaluate
+from jobs.run.folder import RunFolder, begin_run
+from jobs.run.record import run_facts
+from jobs.run.rows import scored_detections
+from jobs.run.store import open_store
 from tests.bench.findings import Findings
 from tests.bench.machine import ROOT
 from tests.bench.material import BUILD, Material

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from cluster.cards import card_resources
+from cluster.cards.card_slots import card_resources
+from cluster.cards.job_cards import JobCards
 from cluster.connect import connected, nothing_on_stdout
-from cluster.job_cards import JobCards
-from cluster.worker import CardWorker
-from jobs.configuration import parse_config
+from cluster.pool.worker import CardWorker
+from jobs.config.detect_config import parse_config
+from jobs.console.stop_signals import stoppable
 from jobs.detect import _detect_images
-from jobs.images import list_images
-from jobs.latency import Timings, read_timings
-from jobs.prepare import Plan, load_model, make_plan
-from jobs.run_folder.facts import run_facts
-from jobs.run_folder.folder import RunFolder, begin_run, open_run
-from jobs.run_folder.store import open_store
-from jobs.stop_signals import stoppable
+from jobs.inputs.images import list_images
+from jobs.inputs.resolve import Plan, load_model, make_plan
+from jobs.measure.latency import Timings, read_timings
+from jobs.run.folder import RunFolder, begin_run, open_run
+from jobs.run.record import run_facts
+from jobs.run.store import open_store
 from tests.bench.material import BUILD
 
 RUNS = BUILD / "runs"

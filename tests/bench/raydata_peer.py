@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bmodel.sidecar import ModelSpec
-from cluster.results import shard_result
+from cluster.pool.results import shard_result
 from tpu_worker.detector import DetectOptions, Detector, _Stages
 from tpu_worker.devices import DeviceOptions, open_device
 from tpu_worker.letterbox import InputWriter, Letterbox

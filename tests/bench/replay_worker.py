@@ -6,9 +6,9 @@ import os
 import socket
 from collections.abc import Sequence
 
-from cluster.cards import CardSlot
-from cluster.results import ShardResult, shard_result
-from cluster.worker import WorkerInfo, WorkerSettings
+from cluster.cards.card_slots import CardSlot
+from cluster.pool.results import ShardResult, shard_result
+from cluster.pool.worker import WorkerInfo, WorkerSettings
 from tests.bench.busiest import PUBLISHED_CANDIDATES, busiest, candidates
 from tests.bench.material import Recorded, find_material, recorded_heads
 from tests.bench.replay import ReplayDevice

@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.cards import CardSlot
-from cluster.results import ShardResult
-from cluster.worker import CardWorker, WorkerSettings
+from cluster.cards.card_slots import CardSlot
+from cluster.pool.results import ShardResult
+from cluster.pool.worker import CardWorker, WorkerSettings
 from tests.bench.material import BUILD
 from tpu_worker.values import ImageRef
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from cluster.cards import CardSlot
-from cluster.results import ShardResult, shard_result
-from cluster.worker import WorkerInfo, WorkerSettings
+from cluster.cards.card_slots import CardSlot
+from cluster.pool.results import ShardResult, shard_result
+from cluster.pool.worker import WorkerInfo, WorkerSettings
 from tpu_worker.boxes import Detections
 from tpu_worker.values import ImageRef, ImageResult, StageTimes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.find_cards import card_numbers, find_cards
+from cluster.cards.find_cards import card_numbers, find_cards
 from tests.card.cases import EXCLUDE
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bmodel.errors import DeviceError, LibraryError
-from cluster.card_lock import CardLock, lock_holder, real_card_lock_path
-from cluster.card_users import open_card
-from cluster.health import FAULTY_CELSIUS, ReadCard, read_card
+from cluster.cards.card_lock import CardLock, lock_holder, real_card_lock_path
+from cluster.cards.card_users import open_card
+from cluster.health.card_health import FAULTY_CELSIUS, ReadCard, read_card
 from tests.card.cases import HOLD_CARD, any_case, need_device_file
 from tests.device.cases import ROOT
 from tests.other_process import another_process
@@ -42,7 +42,7 @@ def test_a_card_tells_a_state_that_can_be(read: ReadCard, card_id: int) -> None:
         read(card_id)
     left = own_open_files() - before
     print(f"files left open by ten readings: {left}")  # noqa: T201 - to be sent back
-    # A sampler is replaced in time for this many (cluster/health_hosts.py).
+    # A sampler is replaced in time for this many (cluster/health/health_hosts.py).
     assert left <= 30
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from models.make_tiny import draw_pictures
+from models.training.make_tiny import draw_pictures
 from tests.processes import start_process
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models/tiny.onnx"
 PROGRAM = (
-    "from jobs.compile.command import command; from jobs.command_line import run_alone; "
+    "from jobs.commands.compile import command; from jobs.command_line import run_alone; "
     "run_alone(command, prog_name='raysail compile')"
 )
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import pytest
 
 from bmodel.libraries import find_simulator_libraries
-from cluster.find_cards import find_cards
+from cluster.cards.find_cards import find_cards
 from tests.device.cases import FAKES, ROOT
 from tpu_worker.devices.choose_device import has_sail
 

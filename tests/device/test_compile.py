@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bmodel.build import read_build
-from bmodel.compile import CompileRequest, rank_layers
+from bmodel.compiler.build import read_build
+from bmodel.compiler.compile import CompileRequest, rank_layers
+from bmodel.compiler.toolchain import find_toolchain
 from bmodel.errors import LibraryError
 from bmodel.model_file import load_spec
 from bmodel.sidecar import read_sidecar, sidecar_path
-from bmodel.toolchain import find_toolchain
-from jobs.compile.verify import Twins, verify
-from models.make_tiny import build_tiny
+from jobs.build.compile.verify import Twins, verify
+from models.training.make_tiny import build_tiny
 from tests.device.compile_cases import TINY, names, run_compile, write_pictures
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.simulator]

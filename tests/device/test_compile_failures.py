@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bmodel.compiler.python310 import find_python310
+from bmodel.compiler.toolchain import find_toolchain
+from bmodel.compiler.toolchain_install import install_toolchain
 from bmodel.errors import LibraryError, ToolError
-from bmodel.python310 import find_python310
-from bmodel.toolchain import find_toolchain
-from bmodel.toolchain_install import install_toolchain
 from tests.device.compile_cases import (
     PROGRAM,
     ROOT,

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from bmodel.compiler.toolchain import find_toolchain
 from bmodel.errors import LibraryError
 from bmodel.model_file import load_spec
-from bmodel.toolchain import find_toolchain
-from jobs.images import list_images
-from jobs.quantize.values import Study
+from jobs.build.quantize.choice import Study
+from jobs.inputs.images import list_images
 from tests.device.compile_cases import ROOT, TINY, Outcome, write_pictures
 from tpu_worker.detector import DetectOptions, Detector
 from tpu_worker.devices import DeviceOptions, open_device
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.simulator]
 PROGRAM = (
-    "from jobs.quantize.command import command; from jobs.command_line import run_alone; "
+    "from jobs.commands.quantize import command; from jobs.command_line import run_alone; "
     "run_alone(command, prog_name='raysail quantize')"
 )
 

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from models import layers
-from models.detect_layer import DetectLayer
-from models.yolov7 import Network, build_network
+from models.yolov7 import layers
+from models.yolov7.detect_layer import DetectLayer
+from models.yolov7.network import Network, build_network
 
 INPUT_HW = (128, 128)
 CLASS_NAMES = ["car", "person", "bike"]

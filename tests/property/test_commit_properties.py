@@ -11,10 +11,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.work import Shard
-from jobs.commit import CommitLog
-from jobs.run_folder.store import LocalStore
-from jobs.shards import make_shards, remaining_shards
+from cluster.pool.work import Shard
+from jobs.inputs.images import make_shards, remaining_shards
+from jobs.run.commit import CommitLog
+from jobs.run.store import LocalStore
 from tests.run_rows import refs, rows_of
 
 IMAGES = refs(24)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.plan.model import cards_carried, hosts_for, pace, seconds
+from jobs.plan.fleet_model import cards_carried, hosts_for, pace, seconds
 from jobs.plan.values import Fleet, Work
 from tests.plan_values import CARD, COSTS, WORK
 

@@ -7,9 +7,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.cards import CardSlot
-from cluster.work import Shard, Work
-from cluster.work_queue import ATTEMPTS_OF_ONE_IMAGE, WorkQueue
+from cluster.cards.card_slots import CardSlot
+from cluster.pool.work import ATTEMPTS_OF_ONE_IMAGE, Shard, Work, WorkQueue
 
 CARDS = [CardSlot(node_id="node", host="host", device_id=number) for number in range(3)]
 

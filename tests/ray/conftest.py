@@ -15,8 +15,8 @@ import pytest
 
 from bmodel.errors import LibraryError
 from bmodel.libraries import find_simulator_libraries
-from cluster.cards import card_resources
-from cluster.find_cards import find_cards
+from cluster.cards.card_slots import card_resources
+from cluster.cards.find_cards import find_cards
 from cluster.node import NodeOptions, exporters_list, start_node, stop_node
 from tests.job_runs import ROOT, write_pictures
 from tpu_worker.devices.choose_device import has_sail

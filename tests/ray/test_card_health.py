@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from cluster.cards import CardSlot, registered_slots
+from cluster.cards.card_slots import CardSlot, registered_slots
 from cluster.connect import connected
-from cluster.health import HealthSampler, Sample, sample_card
-from cluster.health_hosts import HealthHosts
-from cluster.health_watch import HealthWatch
-from jobs.card_health import summarise_health
-from jobs.health import write_health
-from jobs.run_folder.folder import open_run
-from jobs.run_folder.local_store import LocalStore
+from cluster.health.card_health import HealthSampler, Sample, sample_card
+from cluster.health.health_hosts import HealthHosts
+from cluster.health.health_watch import HealthWatch
+from jobs.measure.card_health import summarise_health
+from jobs.run.folder import open_run
+from jobs.run.health import write_health
+from jobs.run.store import LocalStore
 from tests.job_runs import TINY_BMODEL, assert_each_once, finished, metrics, options_of, write_pictures
 from tests.ray.conftest import SharedCluster
 from tpu_worker.devices.sail import CardHealth

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.card_lock import lock_holder, real_card_lock_path
+from cluster.cards.card_lock import lock_holder, real_card_lock_path
 from tests.job_runs import (
     ROOT,
     TINY_BMODEL,
@@ -126,8 +126,8 @@ HOLD = """
 import sys
 from pathlib import Path
 import ray
-from cluster.card_lock import CardLock, virtual_card_lock_path
-from cluster.cards import registered_slots
+from cluster.cards.card_lock import CardLock, virtual_card_lock_path
+from cluster.cards.card_slots import registered_slots
 from cluster.connect import connected
 with connected(sys.argv[1], local_resources={}):
     context = ray.get_runtime_context()

@@ -19,19 +19,19 @@ from tests.other_process import OPEN, ROOT, another_process
 JOB = """
 import sys
 from pathlib import Path
-from cluster.cards import CardSlot, card_resources
+from cluster.cards.card_slots import CardSlot, card_resources
 from cluster.connect import connected, nothing_on_stdout
-from cluster.job_cards import JobCards
-from cluster.worker import CardWorker, WorkerSettings
-from jobs.configuration import parse_config
+from cluster.cards.job_cards import JobCards
+from cluster.pool.worker import CardWorker, WorkerSettings
+from jobs.config.detect_config import parse_config
 from jobs.derive import derive
 from jobs.detect import _detect_images
-from jobs.images import list_images
-from jobs.prepare import load_model, make_plan
-from jobs.run_folder.facts import run_facts
-from jobs.run_folder.folder import begin_run
-from jobs.run_folder.store import open_store
-from jobs.stop_signals import stoppable
+from jobs.inputs.images import list_images
+from jobs.inputs.resolve import load_model, make_plan
+from jobs.run.record import run_facts
+from jobs.run.folder import begin_run
+from jobs.run.store import open_store
+from jobs.console.stop_signals import stoppable
 
 images, model, output, devices = sys.argv[1:]
 
@@ -52,8 +52,8 @@ REFUSED = """
 import sys
 from pathlib import Path
 from tests.device.cases import Case
-from cluster.cards import CardSlot
-from cluster.worker import CardWorker, WorkerSettings
+from cluster.cards.card_slots import CardSlot
+from cluster.pool.worker import CardWorker, WorkerSettings
 from tpu_worker.detector import DetectOptions
 
 from sophon import sail

@@ -15,16 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.actors import start_actor
-from cluster.job_cards import JobCards
-from cluster.pool import Outcome, WorkerPool
-from cluster.slot_table import PoolLimits
-from cluster.work import Shard
-from cluster.worker import CardWorker, WorkerSettings
-from jobs.commit import CommitLog
-from jobs.images import list_images
-from jobs.run_folder.store import LocalStore
-from jobs.shards import make_shards
+from cluster.cards.job_cards import JobCards
+from cluster.pool.actors import start_actor
+from cluster.pool.pool import Outcome, WorkerPool
+from cluster.pool.slot_table import PoolLimits
+from cluster.pool.work import Shard
+from cluster.pool.worker import CardWorker, WorkerSettings
+from jobs.inputs.images import list_images, make_shards
+from jobs.run.commit import CommitLog
+from jobs.run.store import LocalStore
 from tests.job_runs import assert_each_once, commit_count, findings, rows, write_pictures
 from tests.ray.chaos.card_cluster import CardCluster, card_cluster, wait_until
 from tests.ray.chaos.killing_store import Moment, killing_store

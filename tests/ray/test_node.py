@@ -25,7 +25,7 @@ RAYSAIL = [sys.executable, "-m", "jobs.command_line"]
 SUBMIT = [
     sys.executable,
     "-c",
-    "from jobs.command_line import run_alone; from jobs.submit import command; run_alone(command, prog_name='submit')",
+    "from jobs.command_line import run_alone; from jobs.commands.submit import command; run_alone(command, prog_name='submit')",
 ]
 
 

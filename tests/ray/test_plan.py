@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.plan.costs import default_costs
-from jobs.plan.measure import measure_host
-from jobs.plan.model import Pace, pace
+from jobs.plan.fleet_model import Pace, pace
+from jobs.plan.measure_host import measure_host
 from jobs.plan.validate import cores
-from jobs.plan.values import CardTime, Fleet, HostCosts, Work
+from jobs.plan.values import CardTime, Fleet, HostCosts, Work, default_costs
 from tests.job_runs import finished, metrics, options_of, write_pictures
 from tests.ray.conftest import SharedCluster
 from tpu_worker.detector import DetectOptions

@@ -16,14 +16,14 @@ import pytest
 import ray
 
 from bmodel.errors import DeviceError, RunError
-from cluster.actors import start_actor
-from cluster.card_lock import CardLock
-from cluster.cards import CardSlot
+from cluster.cards.card_lock import CardLock
+from cluster.cards.card_slots import CardSlot
+from cluster.cards.job_cards import JobCards
 from cluster.connect import connected
-from cluster.job_cards import JobCards
-from cluster.pool import Outcome, WorkerPool
-from cluster.slot_table import PoolLimits
-from cluster.work import Shard
+from cluster.pool.actors import start_actor
+from cluster.pool.pool import Outcome, WorkerPool
+from cluster.pool.slot_table import PoolLimits
+from cluster.pool.work import Shard
 from tests.ray.conftest import SharedCluster
 
 
@@ -361,7 +361,7 @@ def test_workers_run_the_drivers_own_code() -> None:
     def where() -> list[str]:
         import importlib
 
-        modules = ("bmodel", "data", "models", "tpu_worker.detector", "cluster.worker", "jobs.detect")
+        modules = ("bmodel", "data", "models", "tpu_worker.detector", "cluster.pool.worker", "jobs.detect")
         return [str(importlib.import_module(name).__file__) for name in modules]
 
     for place in ray.get(where.remote()):

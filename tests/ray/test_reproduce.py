@@ -21,7 +21,7 @@ from tests.reproduction_files import COUNT, image_set, reproduction, write_yaml
 def reproduced(cluster: SharedCluster, path: Path, *options: object) -> subprocess.CompletedProcess[str]:
     """Run `raysail reproduce`."""
     return subprocess.run(
-        [sys.executable, "-m", "jobs.reproduce.command", str(path), *map(str, options)],
+        [sys.executable, "-m", "jobs.commands.reproduce", str(path), *map(str, options)],
         cwd=ROOT,
         env={**os.environ, **cluster.environment},
         capture_output=True,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.card_lock import real_card_lock_path
+from cluster.cards.card_lock import real_card_lock_path
 from tests.job_runs import (
     TINY_BMODEL,
     assert_each_once,
@@ -34,7 +34,7 @@ IMAGES = 12
 HOLD = """
 import sys
 from pathlib import Path
-from cluster.card_lock import CardLock
+from cluster.cards.card_lock import CardLock
 lock = CardLock(Path(sys.argv[1]), wait_s=120)
 print("held", flush=True)
 sys.stdin.read()

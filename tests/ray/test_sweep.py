@@ -20,7 +20,7 @@ from tests.sweep_files import sweep_content
 def swept(cluster: SharedCluster, path: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run `raysail sweep`."""
     return subprocess.run(
-        [sys.executable, "-m", "jobs.sweep.command", str(path), *options],
+        [sys.executable, "-m", "jobs.commands.sweep", str(path), *options],
         cwd=ROOT,
         env={**os.environ, **cluster.environment},
         capture_output=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bmodel.build_folder import building, failed_folder
+from bmodel.compiler.build_folder import building, failed_folder
 from bmodel.errors import ToolError
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def test_says_where_it_cannot_write(tmp_path: Path) -> None:
 KILLED = """
 import subprocess, sys, time
 from pathlib import Path
-from bmodel.build_folder import building
+from bmodel.compiler.build_folder import building
 with building(Path(sys.argv[1])) as staging:
     (staging.folder / "half.bmodel").touch()
     child = subprocess.Popen(["sleep", sys.argv[2]], pass_fds=(staging.lock_fd,))

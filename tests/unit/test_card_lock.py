@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bmodel.errors import CardTakenError, DeviceError
-from cluster.card_lock import CardLock, holder_told, lock_holder, real_card_lock_path
+from cluster.cards.card_lock import CardLock, holder_told, lock_holder, real_card_lock_path
 from tests.other_process import another_process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ NOBODY = 65534
 HOLD = """
 import os, sys
 from pathlib import Path
-from cluster.card_lock import CardLock
+from cluster.cards.card_lock import CardLock
 os.umask(0o077)
 os.setuid(int(sys.argv[2]))
 lock = CardLock(Path(sys.argv[1]), wait_s=0)
@@ -82,7 +82,7 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_temporary_folder_of_ones_own_is_no_way_round_the_lock(tmp_path: Path) -> None:
-    program = "from cluster.card_lock import real_card_lock_path; print(real_card_lock_path(3))"
+    program = "from cluster.cards.card_lock import real_card_lock_path; print(real_card_lock_path(3))"
     told = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.card_users import card_users, open_card
+from cluster.cards.card_users import card_users, open_card
 from tests.other_process import OPEN, another_process
 
 

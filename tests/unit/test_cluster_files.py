@@ -16,11 +16,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from cluster.card_lock import LOCK_FOLDER
-from cluster.cards import card_resources
+from cluster.cards.card_lock import LOCK_FOLDER
+from cluster.cards.card_slots import card_resources
 from cluster.connect import PACKAGES
 from jobs.command_line import COMMANDS
-from jobs.configuration import DetectConfig
+from jobs.config.detect_config import DetectConfig
 
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
 KUBERAY = CLUSTER / "kuberay"

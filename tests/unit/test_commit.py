@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from bmodel.errors import RunError
-from cluster.results import DETECTIONS_SCHEMA, IMAGES_SCHEMA
-from cluster.work import Shard
-from jobs.commit import Commit, CommitLog
-from jobs.run_folder.store import LocalStore
+from cluster.pool.results import DETECTIONS_SCHEMA, IMAGES_SCHEMA
+from cluster.pool.work import Shard
+from jobs.run.commit import Commit, CommitLog
+from jobs.run.store import LocalStore
 from tests.run_rows import commit_all, detections_of, refs, rows_of
 
 IMAGES = refs(10)

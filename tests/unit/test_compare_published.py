@@ -11,9 +11,9 @@ import pytest
 
 from bmodel.errors import ConfigurationError
 from data.formats import FormatError
-from jobs.reproduce.command import command
-from jobs.reproduce.compare_page import comparison_section, differences_csv, files_csv
-from jobs.reproduce.compare_published import (
+from jobs.commands.reproduce import command
+from jobs.study.reproduce.compare_page import comparison_section, differences_csv, files_csv
+from jobs.study.reproduce.compare_published import (
     ComparisonSummary,
     FileComparison,
     compare,

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from bmodel.compile import Calibration, CompileRequest
+from bmodel.compiler.compile import Calibration, CompileRequest
 from bmodel.errors import ConfigurationError
 from bmodel.model_file import load_spec
 from bmodel.onnx_file import OnnxFile, OnnxTensor, read_onnx
-from jobs.compile.input_shapes import input_shapes, parse_batches, parse_sizes, shape_label
-from jobs.compile.options import (
+from jobs.build.compile.compile_options import (
     CompileOptions,
     Quantisation,
     parse_method,
     parse_precision,
     read_layer_list,
 )
+from jobs.build.compile.source_network import input_shapes, parse_batches, parse_sizes, shape_label
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models/tiny.onnx"

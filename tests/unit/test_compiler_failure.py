@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bmodel.compiler_failure import explain_failure
+from bmodel.compiler.compiler_tools import explain_failure
+from bmodel.compiler.layers import layer_table, read_ranking
 from bmodel.errors import ToolError
-from bmodel.layer_ranking import layer_table, read_ranking
 
 LOGS = Path(__file__).with_name("compiler_logs")
 

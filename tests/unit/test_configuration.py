@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bmodel.errors import ConfigurationError
-from jobs.configuration import DetectConfig, parse_config
+from jobs.config.detect_config import DetectConfig, parse_config
 
 MODEL = Path(__file__).parents[1] / "device" / "tiny.onnx"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.configuration import parse_config
-from jobs.prepare import load_model, make_plan
+from jobs.config.detect_config import parse_config
+from jobs.inputs.resolve import load_model, make_plan
 from tests.job_runs import TINY_ONNX
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.health import FAULTY_CELSIUS, SLOWED_CELSIUS
-from cluster.live_metrics import ALL, STAGE_BOUNDARIES_MS, STAGES
+from cluster.health.card_health import FAULTY_CELSIUS, SLOWED_CELSIUS
 from cluster.node import NodeOptions, exporters_list
-from jobs.latency import STAGES as TABLE_STAGES
+from cluster.pool.live_metrics import ALL, STAGE_BOUNDARIES_MS, STAGES
+from jobs.measure.latency import STAGES as TABLE_STAGES
 from tests.job_runs import ROOT
 from tpu_worker.devices.sail import CardHealth
 

@@ -12,10 +12,10 @@ import pytest
 import ray
 
 from bmodel.errors import ConfigurationError, LibraryError, ModelFileError, RaysailError, RunError
-from jobs.configuration import parse_config
+from jobs.config.detect_config import parse_config
 from jobs.detect import detect
-from jobs.run_folder.folder import begin_run
-from jobs.run_folder.store import LocalStore
+from jobs.run.folder import begin_run
+from jobs.run.store import LocalStore
 from tests.job_runs import TINY_BMODEL, TINY_ONNX, write_pictures
 from tests.run_rows import facts, refs
 

@@ -14,11 +14,11 @@ import pytest
 
 from bmodel.errors import LibraryError, RunError
 from bmodel.libraries import SIMULATOR_SHA256, find_simulator_libraries
-from cluster.look import ClusterLook
-from jobs.doctor.cards import check_cards, check_driver, check_model, check_sail, sail_builds
-from jobs.doctor.check import Check, run_checks
-from jobs.doctor.cluster import check_cluster, describe
-from jobs.doctor.host import (
+from cluster.cluster_status import ClusterLook
+from jobs.doctor.card_checks import check_cards, check_driver, check_model, check_sail, sail_builds
+from jobs.doctor.checks import Check, run_checks
+from jobs.doctor.cluster_checks import check_cluster, describe
+from jobs.doctor.host_checks import (
     NEWEST_PYTHON,
     OLDEST_PYTHON,
     check_disks,

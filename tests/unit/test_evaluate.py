@@ -14,10 +14,10 @@ import typer
 from bmodel.errors import ConfigurationError
 from data.formats import FormatError
 from data.ground_truth import GroundTruth, Scored
-from jobs.evaluate.command import command
-from jobs.evaluate.evaluation import Evaluation
-from jobs.evaluate.files import evaluate_files
-from jobs.mean_ap import evaluate
+from jobs.commands.evaluate import command
+from jobs.measure.evaluate_files import evaluate_files
+from jobs.measure.evaluate_run import Evaluation
+from jobs.measure.mean_ap import evaluate
 from tests.evaluation_files import NAMES, coco_json, figures, image_folder, known_set, label_folder
 from tests.label_sets import random_truth, write_files
 

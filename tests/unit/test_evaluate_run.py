@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from bmodel.errors import ConfigurationError, RunError
-from cluster.results import shard_result
-from cluster.work import Shard
+from cluster.pool.results import shard_result
+from cluster.pool.work import Shard
 from data.ground_truth import GroundTruth, Scored
-from jobs.evaluate.run import evaluate_run
-from jobs.mean_ap import evaluate
-from jobs.measure import measure
-from jobs.metrics import Metrics, TimeSpent
-from jobs.prepare import model_metrics
-from jobs.report.command import report_page
-from jobs.run_folder.folder import begin_run, finish_run, open_run
-from jobs.run_folder.store import LocalStore
+from jobs.inputs.resolve import model_metrics
+from jobs.measure.evaluate_run import evaluate_run
+from jobs.measure.mean_ap import evaluate
+from jobs.measure.measure_run import measure
+from jobs.measure.metrics import Metrics, TimeSpent
+from jobs.report.write_report import report_page
+from jobs.run.folder import begin_run, finish_run, open_run
+from jobs.run.store import LocalStore
 from tests.evaluation_files import NAMES, SIZE_HW, coco_json, figures, known_set
 from tests.small_specs import head_spec
 from tpu_worker.boxes import Detections

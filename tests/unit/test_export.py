@@ -14,9 +14,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from bmodel.errors import ConfigurationError
-from jobs.export import export_command
-from jobs.metrics_file import read_metrics
-from jobs.run_folder.folder import RunFolder
+from jobs.commands.export import export_command
+from jobs.measure.metrics import read_metrics
+from jobs.run.folder import RunFolder
 from tests.report_runs import MadeUp, make_run
 
 

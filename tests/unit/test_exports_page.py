@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.export import export_command
+from jobs.commands.export import export_command
 from tests.report_runs import MadeUp, make_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "exports.md"

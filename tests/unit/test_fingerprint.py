@@ -8,8 +8,8 @@ import pytest
 
 from bmodel.errors import RunError
 from bmodel.sidecar import HeadSpec, ModelSpec, Normalisation
-from jobs.configuration import DetectConfig
-from jobs.run_folder.fingerprint import check_same, fingerprint
+from jobs.config.detect_config import DetectConfig
+from jobs.run.record import check_same, fingerprint
 from tests.small_specs import decoded_spec, head_spec
 
 SPEC = head_spec()

@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from bmodel.errors import DeviceError
-from cluster.cards import CardSlot
-from cluster.health import Sample, over_hot, sample_card
-from cluster.health_watch import HealthWatch, Named
-from jobs.card_health import summarise_health
-from jobs.commit import CommitLog
-from jobs.health import HEALTH, read_health, sampled_health, write_health
-from jobs.report.health import health_charts
-from jobs.run_folder.folder import RunFolder
-from jobs.run_folder.local_store import LocalStore
+from cluster.cards.card_slots import CardSlot
+from cluster.health.card_health import Sample, over_hot, sample_card
+from cluster.health.health_watch import HealthWatch, Named
+from jobs.measure.card_health import summarise_health
+from jobs.report.health_section import health_charts
+from jobs.run.commit import CommitLog
+from jobs.run.folder import RunFolder
+from jobs.run.health import HEALTH, read_health, sampled_health, write_health
+from jobs.run.store import LocalStore
 from tpu_worker.devices.sail import CardHealth
 
 

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from bmodel.errors import ConfigurationError
-from jobs.image_sources import hide_secrets
-from jobs.images import ImageList, list_images
-from jobs.run_folder.store import open_store
+from jobs.inputs.image_sources import hide_secrets
+from jobs.inputs.images import ImageList, list_images
+from jobs.run.store import open_store
 
 
 def touch(folder: Path, *names: str) -> Path:

@@ -18,14 +18,14 @@ from typer.testing import CliRunner
 from bmodel.errors import ConfigurationError, ModelFileError
 from bmodel.model_file import load_spec
 from bmodel.sidecar import read_sidecar, sidecar_path
-from jobs.import_weights import ImportOptions, command, import_checkpoint, parse_batch, parse_size
-from models.checkpoint_weights import Weights, read_weights
-from models.family import MODEL_NAMES, ModelName, topology
+from jobs.commands.import_weights import ImportOptions, command, import_checkpoint, parse_batch, parse_size
+from models.checkpoint.checkpoint_weights import Weights, read_weights
+from models.yolov7.family import MODEL_NAMES, ModelName, topology
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (the extra 'models')")
 
-from models.import_weights import class_names_for, identify, load_network  # noqa: E402
-from models.yolov7 import build_network  # noqa: E402
+from models.checkpoint.import_weights import class_names_for, identify, load_network  # noqa: E402
+from models.yolov7.network import build_network  # noqa: E402
 
 pytestmark = pytest.mark.models
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bmodel.errors import LibraryError, ModelFileError
-from jobs.import_weights import ImportOptions, import_checkpoint
-from models.checkpoint_weights import read_weights
+from jobs.commands.import_weights import ImportOptions, import_checkpoint
+from models.checkpoint.checkpoint_weights import read_weights
 from tests.pickle_pieces import dict_of, module_of, number, storage, tensor, text, whole, write_checkpoint
 
 VALUES = np.arange(24, dtype=np.float32) / 4 - 2

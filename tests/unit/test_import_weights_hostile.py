@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from bmodel.errors import ModelFileError
-from models.checkpoint_weights import read_weights
-from models.pickle_reader import Record, read_pickle
+from models.checkpoint.checkpoint_weights import read_weights
+from models.checkpoint.pickle_reader import Record, read_pickle
 from tests.pickle_pieces import (
     call,
     dict_of,
@@ -103,7 +103,7 @@ def test_the_gadgets_would_have_worked(name: str, tmp_path: Path) -> None:
         (call("torch.hub", "load", text("x")), "asks for 'torch.hub.load'"),
         (call("torch._utils", "_import_dotted_name", text("os")), "asks for 'torch._utils._import_dotted_name'"),
         (call("torch._utils", "_rebuild_parameter_with_state"), "asks for 'torch._utils._rebuild_parameter_with"),
-        (call("models.family", "topology", text("yolov7")), "asks for 'models.family.topology'"),
+        (call("models.yolov7.family", "topology", text("yolov7")), "asks for 'models.yolov7.family.topology'"),
         (call("models.yolo.sub", "Model"), "asks for 'models.yolo.sub.Model'"),
         (call("torch.nn.modules", "os"), "asks for 'torch.nn.modules.os'"),
         (name_of("models.yolo", "Model.forward.__globals__"), "asks for 'models.yolo.Model.forward.__glob"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bmodel.sidecar import ModelSpec, PredictedLatency
-from jobs.latency import (
+from jobs.measure.latency import (
     Timings,
     predicted_i_time_ms,
     read_timings,

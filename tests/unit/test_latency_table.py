@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from bmodel.compiler.latency import analyse
+from bmodel.compiler.schedule import read_schedule
 from bmodel.errors import ConfigurationError
-from bmodel.latency import analyse
-from bmodel.schedule import read_schedule
-from jobs.latency_table.published import PUBLISHED, Published
-from jobs.latency_table.rows import TableRow, make_row, render, write_tables
-from jobs.latency_table.table import compile_family
+from jobs.build.latency.latency_rows import TableRow, make_row, render, write_tables
+from jobs.build.latency.latency_table import compile_family
+from jobs.build.latency.published import PUBLISHED, Published
 
 RESULTS = Path(__file__).parents[2] / "docs/results/latency.json"
 SCHEDULE = Path(__file__).with_name("schedules") / "tiny_int8_1b.dat"

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bmodel.compiler.layers import known_names, last_layers, with_followers
 from bmodel.errors import ModelFileError
-from bmodel.layer_followers import last_layers, with_followers
-from bmodel.layer_ranking import known_names
 from bmodel.onnx_file import OnnxNode, read_nodes
 
 MODELS = Path(__file__).parents[2] / "models"

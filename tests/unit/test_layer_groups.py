@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bmodel.compiler.layer_groups import find_misreads, mend_groups
 from bmodel.errors import ToolError
-from bmodel.layer_groups import find_misreads, mend_groups
 
 FOLDER = Path(__file__).parent / "layer_groups"
 COMPILED = (FOLDER / "final.mlir").read_text()

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from bmodel.errors import DeviceError, LibraryError
-from cluster.ask_apart import read_card_apart
-from cluster.health import read_card, sample_card
-from jobs.doctor.cards import check_cards
+from cluster.cards.isolated_query import read_card_apart
+from cluster.health.card_health import read_card, sample_card
+from jobs.doctor.card_checks import check_cards
 from tpu_worker.devices.choose_device import has_sail
 from tpu_worker.devices.libsophon import card_count, read_health
 from tpu_worker.devices.sail import CardHealth
@@ -167,8 +167,8 @@ def test_without_sail_libsophon_is_asked(
 PLAN = """
 import json, sys
 from bmodel.errors import RaysailError
-from jobs.configuration import parse_config
-from jobs.prepare import load_model, make_plan
+from jobs.config.detect_config import parse_config
+from jobs.inputs.resolve import load_model, make_plan
 for device in ("auto", "sail", "libbmrt"):
     config = parse_config({"images": ".", "model": "bmodel/tiny_fp32_1b.bmodel", "device": device, **json.loads(sys.argv[1])})
     try:

@@ -13,10 +13,10 @@ import pytest
 from data.detection_files import read_detections
 from data.formats import format_labels
 from data.ground_truth import GroundTruth, Scored, read_ground_truth
-from jobs.mean_ap import evaluate
-from jobs.mean_ap_match import objects_without_crowds, rank
-from jobs.mean_ap_voc import voc_ap
-from jobs.mean_ap_yolo import yolo_ap
+from jobs.measure.match import objects_without_crowds, rank
+from jobs.measure.mean_ap import evaluate
+from jobs.measure.voc import voc_ap
+from jobs.measure.yolo import yolo_ap
 from tests.label_sets import Box, detections_near, random_truth, scored_of, truth_of, write_files
 from tests.slow_mean_ap import slow_voc_ap50, slow_yolo_ap
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data.ground_truth import GroundTruth, Scored
-from jobs.mean_ap_coco import Evaluator, coco_ap
+from jobs.measure.coco import Evaluator, coco_ap
 from tests.label_sets import detections_near, random_truth, scored_of, truth_of
 
 Set = tuple[GroundTruth, Scored]

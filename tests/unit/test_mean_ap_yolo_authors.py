@@ -20,7 +20,7 @@ from onnx import numpy_helper
 
 from data.formats import read_coco
 from data.ground_truth import Scored, read_ground_truth
-from jobs.mean_ap_yolo import yolo_ap
+from jobs.measure.yolo import yolo_ap
 
 SIDE = 320
 STRIDES = (8, 16, 32)

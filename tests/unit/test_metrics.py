@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jobs.metrics import json_schema
+from jobs.measure.metrics import json_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -12,6 +12,6 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_published_schema_is_the_codes_own() -> None:
     published = (ROOT / "docs" / "metrics.schema.json").read_text(encoding="utf-8")
     assert published == json_schema(), (
-        'run: python -c "from jobs.metrics import json_schema; print(json_schema(), end=str())" '
+        'run: python -c "from jobs.measure.metrics import json_schema; print(json_schema(), end=str())" '
         "> docs/metrics.schema.json"
     )

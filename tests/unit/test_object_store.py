@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from bmodel.errors import ConfigurationError, RunError
-from cluster.work import Shard
-from jobs.commit import CommitLog
-from jobs.images import list_images
-from jobs.run_folder.folder import begin_run, check_folder, finish_run, open_run
-from jobs.run_folder.store import ObjectStore, open_store
-from jobs.write_labels import write_labels
+from cluster.pool.work import Shard
+from jobs.inputs.images import list_images
+from jobs.run.commit import CommitLog
+from jobs.run.folder import begin_run, check_folder, finish_run, open_run
+from jobs.run.labels import write_labels
+from jobs.run.store import ObjectStore, open_store
 from tests.image_files import encode, landscape
 from tests.object_store import BUCKET, KEY, S3, SECRET, s3_server
 from tests.run_rows import NAMES, commit_all, committed_ids, facts, refs

@@ -13,12 +13,12 @@ import pytest
 
 from bmodel.errors import ConfigurationError, RunError
 from bmodel.sidecar import read_sidecar, sidecar_path
-from jobs.plan.costs import default_costs, read_costs
+from jobs.plan.fleet_model import FULL
 from jobs.plan.make_plan import FleetPlan, card_of, costs_of, make_plan
-from jobs.plan.model import FULL
-from jobs.plan.options import parse_options
-from jobs.plan.page import page
+from jobs.plan.plan_options import parse_options
+from jobs.plan.plan_page import page
 from jobs.plan.validate import table
+from jobs.plan.values import default_costs, read_costs
 from tests.job_runs import ROOT
 from tests.report_runs import MadeUp, make_run
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.plan.model import Pace, cards_carried, erlang_c, hosts_for, pace, pace_range, seconds
+from jobs.plan.fleet_model import Pace, cards_carried, erlang_c, hosts_for, pace, pace_range, seconds
 from jobs.plan.values import Fleet, Work
 from tests.plan_values import CARD, COSTS, WORK
 

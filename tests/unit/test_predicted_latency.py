@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bmodel.latency import RATIO, RATIO_DEVIATION, analyse, correct
-from bmodel.layer_names import read_layer_names
-from bmodel.schedule import Command, Schedule, read_schedule
+from bmodel.compiler.latency import RATIO, RATIO_DEVIATION, analyse, correct
+from bmodel.compiler.layers import read_layer_names
+from bmodel.compiler.schedule import Command, Schedule, read_schedule
 
 SCHEDULES = Path(__file__).with_name("schedules")
 

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from jobs import progress
-from jobs.progress import RunProgress
+from jobs.console import progress
+from jobs.console.progress import RunProgress
 
 
 def test_a_log_gets_a_line_at_the_end() -> None:

@@ -9,13 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
+from bmodel.compiler.latency import correct
+from bmodel.compiler.layers import LayerRanking, RankedLayer
 from bmodel.errors import ConfigurationError
-from bmodel.latency import correct
-from bmodel.layer_ranking import LayerRanking, RankedLayer
 from bmodel.model_file import load_spec
-from jobs.mean_ap_values import CocoAp, CocoClassAp, MeanAp, VocAp, YoloAp
-from jobs.quantize.bench import Bench, BudgetSpentError
-from jobs.quantize.choice import (
+from jobs.build.quantize.bench import Bench, BudgetSpentError
+from jobs.build.quantize.choice import (
+    Finalist,
+    HeadError,
+    Study,
+    Tuned,
+    Variant,
     best,
     choose_finalists,
     int8_variant,
@@ -24,11 +28,10 @@ from jobs.quantize.choice import (
     spread,
     worthwhile,
 )
-from jobs.quantize.measure import agreement, head_errors, scored
-from jobs.quantize.options import QuantizeOptions, split_images
-from jobs.quantize.report import render, write_report
-from jobs.quantize.simulate_images import Observed
-from jobs.quantize.values import Finalist, HeadError, Study, Tuned, Variant
+from jobs.build.quantize.measure_variants import Observed, agreement, head_errors, scored
+from jobs.build.quantize.quantize_options import QuantizeOptions, split_images
+from jobs.build.quantize.quantize_page import render, write_report
+from jobs.measure.mean_ap_values import CocoAp, CocoClassAp, MeanAp, VocAp, YoloAp
 from tpu_worker.boxes import Detections
 
 ROOT = Path(__file__).parents[2]

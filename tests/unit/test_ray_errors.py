@@ -6,16 +6,16 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from bmodel.errors import CardTakenError, DeviceError
-from cluster.ray_errors import own_error, raised_in_constructor, sentence_of
+from cluster.pool.ray_errors import own_error, raised_in_constructor, sentence_of
 
 # As Ray 2.60 words it.
 TEXT = """The actor died because of an error raised in its creation task, \x1b[36mray::CardWorker.__init__()\x1b[39m \
-(pid=5781, ip=192.0.2.2, actor_id=45ed, repr=<cluster.worker.CardWorker object at 0x7f5a>)
+(pid=5781, ip=192.0.2.2, actor_id=45ed, repr=<cluster.pool.worker.CardWorker object at 0x7f5a>)
 OSError: inner
 
 The above exception was the direct cause of the following exception:
 
-\x1b[36mray::CardWorker.__init__()\x1b[39m (pid=5781, ip=192.0.2.2, actor_id=45ed, repr=<cluster.worker.CardWorker>)
+\x1b[36mray::CardWorker.__init__()\x1b[39m (pid=5781, ip=192.0.2.2, actor_id=45ed, repr=<cluster.pool.worker.CardWorker>)
            ^^^^^^^^^^^^^^^^^^^^
   File "worker.py", line 12, in __init__
     raise DeviceError("card lock 'x' must be free,\\nand process 3 holds it") from error

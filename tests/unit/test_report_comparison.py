@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.card_health import CardHealthMetrics
-from jobs.metrics_file import read_metrics
-from jobs.report.command import report_command
+from jobs.measure.card_health import CardHealthMetrics
+from jobs.measure.metrics import read_metrics
 from jobs.report.comparison import compare_runs
 from jobs.report.format import fraction
-from jobs.run_folder.folder import RunFolder
+from jobs.report.write_report import report_command
+from jobs.run.folder import RunFolder
 from tests.report_runs import MadeUp, make_run
 
 

@@ -16,13 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from bmodel.errors import ConfigurationError, RunError
-from jobs.card_health import CardHealthMetrics
-from jobs.metrics import CardMetrics, Metrics
-from jobs.metrics_file import read_metrics, write_metrics
-from jobs.report.command import report_command, write_report
+from jobs.measure.card_health import CardHealthMetrics
+from jobs.measure.metrics import CardMetrics, Metrics, read_metrics, write_metrics
 from jobs.report.page import page_of_run
-from jobs.run_folder.folder import RunFolder, open_run
-from jobs.run_folder.store import LocalStore
+from jobs.report.write_report import report_command, write_report
+from jobs.run.folder import RunFolder, open_run
+from jobs.run.store import LocalStore
 from tests.report_runs import MadeUp, make_run
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}

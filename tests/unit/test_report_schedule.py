@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import bmodel
-from bmodel.build import latency_path, read_latency
+from bmodel.compiler.build import latency_path, read_latency
 from bmodel.sidecar import ModelSpec, read_sidecar, sidecar_path
-from jobs.metrics_file import read_metrics
-from jobs.report.command import report_page
+from jobs.measure.metrics import read_metrics
 from jobs.report.schedule import LAYERS, layer_bars, schedule_picture
-from jobs.run_folder.folder import RunFolder
+from jobs.report.write_report import report_page
+from jobs.run.folder import RunFolder
 from tests.report_runs import MadeUp, make_run
 
 COMPILED = Path(bmodel.__file__).parent / "tiny_fp32_1b.bmodel"

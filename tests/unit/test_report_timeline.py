@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.report.rows import ImageColumns
+from jobs.report.image_columns import ImageColumns
 from jobs.report.timeline import MOST_CARDS, covered_ms, draw_throughput, draw_timeline, time_axis
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from data.columns import GroundTruth, Scored
-from jobs.mean_ap_yolo import yolo_ap
+from jobs.measure.yolo import yolo_ap
 from jobs.report.gallery import judged_gallery, plain_gallery
-from jobs.report.truth import judge
+from jobs.report.judge import judge
 from tests.label_sets import detections_near, random_truth, scored_of, truth_of
 
 FULL = (0.0, 0.0, 100.0, 100.0)

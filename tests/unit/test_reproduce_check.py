@@ -11,10 +11,9 @@ import pytest
 
 from bmodel.errors import ConfigurationError
 from data.formats import write_coco
-from jobs.job_file import read_job_file
-from jobs.reproduce.check import Preparation, prepare
-from jobs.reproduce.command import reproduce
-from jobs.reproduce.file import Reproduction
+from jobs.commands.reproduce import reproduce
+from jobs.config.yaml_file import read_job_file
+from jobs.study.reproduce.reproduction_file import Preparation, Reproduction, prepare
 from tests.label_sets import write_files
 from tests.reproduction_files import COUNT, NAMES, ROOT, image_set, reproduction, write_yaml
 

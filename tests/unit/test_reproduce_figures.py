@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from jobs.job_file import read_job_file
-from jobs.latency import ITimeSource, LatencyMetrics, ThroughputMetrics
-from jobs.mean_ap_values import CocoAp, MeanAp, VocAp, YoloAp
-from jobs.metrics import ImageCounts, Metrics, TimeSpent
-from jobs.prepare import ModelMetrics
-from jobs.reproduce.figures import Figure, figures, verdict_of
-from jobs.reproduce.file import Reproduction, SetName
-from jobs.reproduce.page import ReproductionResult, render
+from jobs.config.yaml_file import read_job_file
+from jobs.inputs.resolve import ModelMetrics
+from jobs.measure.latency import ITimeSource, LatencyMetrics, ThroughputMetrics
+from jobs.measure.mean_ap_values import CocoAp, MeanAp, VocAp, YoloAp
+from jobs.measure.metrics import ImageCounts, Metrics, TimeSpent
+from jobs.study.reproduce.reproduction_file import Reproduction, SetName
+from jobs.study.reproduce.reproduction_page import Figure, ReproductionResult, figures, render, verdict_of
 from tests.reproduction_files import COUNT, reproduction, write_yaml
 
 CARD: ITimeSource = "measured on BM1684"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bmodel.errors import ConfigurationError, RunError
-from cluster.work import Shard
-from jobs.run_folder.fingerprint import check_same
-from jobs.run_folder.folder import begin_run, check_folder, finish_run, open_run
-from jobs.run_folder.store import LocalStore
+from cluster.pool.work import Shard
+from jobs.run.folder import begin_run, check_folder, finish_run, open_run
+from jobs.run.record import check_same
+from jobs.run.store import LocalStore
 from tests.run_rows import commit_all, committed_ids, facts, refs
 
 IMAGES = refs(6)

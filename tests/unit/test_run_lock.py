@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from bmodel.errors import RunError
-from jobs.run_folder.lock import run_lock
-from jobs.run_folder.store import LocalStore
+from jobs.run.lock import run_lock
+from jobs.run.store import LocalStore
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = (
     "import sys\n"
-    "from jobs.run_folder.lock import run_lock\n"
-    "from jobs.run_folder.store import open_store\n"
+    "from jobs.run.lock import run_lock\n"
+    "from jobs.run.store import open_store\n"
     "with run_lock(open_store(sys.argv[1])):\n"
     "    print('held', flush=True)\n"
     "    sys.stdin.read()\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bmodel.errors import ConfigurationError, RunError
-from jobs.run_folder.store import LocalStore, open_store
+from jobs.run.store import LocalStore, open_store
 
 
 @pytest.fixture
@@ -133,8 +133,8 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from jobs.run_folder.lock import run_lock\n"
-        "from jobs.run_folder.store import open_store\n"
+        "from jobs.run.lock import run_lock\n"
+        "from jobs.run.store import open_store\n"
         "from bmodel.errors import ConfigurationError\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "for name in ('theirs', 'theirs/run', 'secret'):\n"

@@ -11,7 +11,7 @@ from bmodel.sidecar import file_sha256, read_sidecar, sidecar_path
 from data.formats import read_coco
 from data.ground_truth import Scored, read_coco_truth
 from data.scenes import CLASS_NAMES
-from jobs.mean_ap import evaluate
+from jobs.measure.mean_ap import evaluate
 from tests.detector_runs import found
 from tpu_worker.detector import DetectOptions, Detector
 from tpu_worker.devices import DeviceOptions, open_device

@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch", reason="needs PyTorch (the extra 'models')"
 
 from torch import Tensor  # noqa: E402
 
-from models.assignment import match  # noqa: E402
-from models.average import AveragedNetwork  # noqa: E402
-from models.loss import LossWeights, ciou, compute_loss, decode  # noqa: E402
-from models.score_scenes import decode_heads, evaluate_coco, suppress  # noqa: E402
+from models.training.assignment import match  # noqa: E402
+from models.training.average import AveragedNetwork  # noqa: E402
+from models.training.loss import LossWeights, ciou, compute_loss, decode  # noqa: E402
+from models.training.score_scenes import decode_heads, evaluate_coco, suppress  # noqa: E402
 
 pytestmark = pytest.mark.models
 

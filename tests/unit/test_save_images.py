@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jobs.metrics_file import read_metrics
+from jobs.measure.metrics import read_metrics
 from jobs.report.gallery import Box
 from jobs.report.page import page_of_run
 from jobs.report.save_images import draw_boxes, save_images

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bmodel.compiler.layers import read_layer_names
+from bmodel.compiler.schedule import parse_schedule, read_schedule
 from bmodel.errors import ModelFileError
-from bmodel.layer_names import read_layer_names
-from bmodel.schedule import parse_schedule, read_schedule
 
 SCHEDULES = Path(__file__).with_name("schedules")
 FP32 = (SCHEDULES / "tiny_fp32_1b.dat").read_text()

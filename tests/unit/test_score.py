@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.mean_ap import evaluate
-from jobs.score import competition_score, score_of
+from jobs.measure.mean_ap import evaluate
+from jobs.measure.score import competition_score, score_of
 from tests.label_sets import scored_of, truth_of
 
 # model, image size, mAP@0.5, i_time in ms, score: as published for BM1684.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.work import Shard
-from jobs.shards import default_shard_size, make_shards, remaining_shards
+from cluster.pool.work import Shard
+from jobs.inputs.images import default_shard_size, make_shards, remaining_shards
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bmodel.build import OPERATIONS, SCHEDULE, latency_path, read_build
+from bmodel.compiler.build import OPERATIONS, SCHEDULE, latency_path, read_build
+from bmodel.compiler.latency import analyse
+from bmodel.compiler.schedule import read_schedule
 from bmodel.errors import ConfigurationError, ModelFileError
-from bmodel.latency import analyse
-from bmodel.schedule import read_schedule
 from bmodel.sidecar import read_sidecar, sidecar_path
-from jobs.latency_table.command import describe, describe_sidecar, load
-from jobs.latency_table.picture import latency_svg
+from jobs.build.latency.latency_picture import latency_svg
+from jobs.commands.latency import describe, describe_sidecar, load
 
 ROOT = Path(__file__).parents[2]
 BMODEL = ROOT / "bmodel/tiny_int8_4b.bmodel"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bmodel.errors import CardTakenError, DeviceError, RaysailError
-from cluster.cards import CardSlot
-from cluster.placement import holder_of
-from cluster.slot_table import PoolLimits, SlotTable
-from cluster.work import SlotState
+from cluster.cards.card_slots import CardSlot
+from cluster.cards.placement import holder_of
+from cluster.pool.slot_table import PoolLimits, SlotTable
+from cluster.pool.work import SlotState
 
 SLOT = CardSlot(node_id="0" * 8, host="here", device_id=0)
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bmodel.errors import ConfigurationError, ModelFileError
 from bmodel.model_file import load_spec
-from jobs.compile.source_network import read_network
+from jobs.build.compile.source_network import read_network
 
 TINY = Path(__file__).parents[2] / "models/tiny.onnx"
 SHAPE = (1, 3, 64, 64)

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from jobs.stop_signals import SIGNALS, Stopped, stoppable
+from jobs.console.stop_signals import SIGNALS, Stopped, stoppable
 
 
 def send(number: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bmodel.errors import ConfigurationError
-from jobs.submit import check_output, last_value
+from jobs.commands.submit import check_output, last_value
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.metrics import Metrics
-from jobs.run_folder.folder import RunFolder, open_run
-from jobs.summary import print_summary
+from jobs.console.summary import print_summary
+from jobs.measure.metrics import Metrics
+from jobs.run.folder import RunFolder, open_run
 from tests.report_runs import MadeUp, make_run
 
 

@@ -12,12 +12,12 @@ import pytest
 
 from bmodel.errors import ConfigurationError, ModelFileError
 from bmodel.sidecar import read_sidecar, sidecar_path
-from jobs.job_file import read_job_file
-from jobs.sweep.command import sweep
-from jobs.sweep.file import Sweep
-from jobs.sweep.points import Figures, Row, make_row, pareto_front, points_of, ranked
-from jobs.sweep.predictions import Predictions, read_predictions
-from jobs.sweep.run import look_at
+from jobs.commands.sweep import sweep
+from jobs.config.yaml_file import read_job_file
+from jobs.study.sweep.points import Figures, Row, make_row, pareto_front, points_of, ranked
+from jobs.study.sweep.predictions import Predictions, read_predictions
+from jobs.study.sweep.run_sweep import look_at
+from jobs.study.sweep.sweep_file import Sweep
 from tests.reproduction_files import ROOT, image_set, write_yaml
 from tests.sweep_files import read_sweep, sweep_content
 

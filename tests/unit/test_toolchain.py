@@ -10,13 +10,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from bmodel import torch_stand_in
-from bmodel.errors import ConfigurationError, LibraryError
-from bmodel.free_space import lack_of_space
-from bmodel.libraries import WHEEL_SHA256
-from bmodel.pip_failure import explain_pip_failure
-from bmodel.python310 import find_python310, what_is_wrong_with
-from bmodel.toolchain import (
+from bmodel.compiler import torch_stand_in
+from bmodel.compiler.python310 import find_python310, what_is_wrong_with
+from bmodel.compiler.toolchain import (
     LOCK_FILE,
     RECORD_NAME,
     ToolchainRecord,
@@ -24,8 +20,11 @@ from bmodel.toolchain import (
     list_sha256,
     toolchain_folder,
 )
-from bmodel.toolchain_install import OWN_GLIBC, adapt_environment
-from jobs.toolchain import describe_state
+from bmodel.compiler.toolchain_install import OWN_GLIBC, adapt_environment, explain_pip_failure
+from bmodel.errors import ConfigurationError, LibraryError
+from bmodel.free_space import lack_of_space
+from bmodel.libraries import WHEEL_SHA256
+from jobs.commands.toolchain import describe_state
 
 
 def _program(path: Path, script: str) -> Path:

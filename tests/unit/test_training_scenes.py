@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from data.scenes import HELD_OUT
-from models.anchors import cluster_anchors
-from models.augment import PADDING, centre, vary
-from models.scene_store import SIDE_PX, SceneStore, StoredScene
-from models.training_schedule import LogLine, Schedule, append_line, read_column
+from models.training.anchors import cluster_anchors
+from models.training.augment import PADDING, centre, vary
+from models.training.scene_store import SIDE_PX, SceneStore, StoredScene
+from models.training.training_schedule import LogLine, Schedule, append_line, read_column
 
 
 def test_stored_scenes_are_the_series_own_at_training_size(tmp_path: Path) -> None:

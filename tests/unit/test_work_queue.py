@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster.cards import CardSlot
-from cluster.work import FIRST_DEADLINE_S, Shard, SlotState, Work
-from cluster.work_queue import ATTEMPTS_OF_ONE_IMAGE, WorkQueue
+from cluster.cards.card_slots import CardSlot
+from cluster.pool.work import ATTEMPTS_OF_ONE_IMAGE, FIRST_DEADLINE_S, Shard, SlotState, Work, WorkQueue
 
 CARDS = [CardSlot(node_id="node", host="host", device_id=number) for number in range(3)]
 A, B, C = CARDS

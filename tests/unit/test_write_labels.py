@@ -9,11 +9,11 @@ import pytest
 
 from bmodel.errors import RunError
 from bmodel.sidecar import ModelSpec, PredictedLatency
-from cluster.work import Shard
+from cluster.pool.work import Shard
 from data.formats import LabelFormat
-from jobs.run_folder.folder import RunFolder, begin_run
-from jobs.run_folder.store import LocalStore
-from jobs.write_labels import label_names, write_labels
+from jobs.run.folder import RunFolder, begin_run
+from jobs.run.labels import label_names, write_labels
+from jobs.run.store import LocalStore
 from tests.run_rows import NAMES, SIZE_HW, commit_all, detections_of, facts, refs
 from tests.small_specs import head_spec
 

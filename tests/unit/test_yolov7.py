@@ -7,13 +7,13 @@ import math
 import pytest
 
 from bmodel.errors import ConfigurationError
-from models.family import MODEL_NAMES, ModelName, model_name, topology
+from models.yolov7.family import MODEL_NAMES, ModelName, model_name, topology
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (the extra 'models')")
 
-from models.fuse import fuse  # noqa: E402
-from models.layers import ConvUnit  # noqa: E402
-from models.yolov7 import Network, build_network, parameter_count  # noqa: E402
+from models.yolov7.fuse import fuse  # noqa: E402
+from models.yolov7.layers import ConvUnit  # noqa: E402
+from models.yolov7.network import Network, build_network, parameter_count  # noqa: E402
 
 pytestmark = pytest.mark.models
 

@@ -12,13 +12,13 @@ import pytest
 from bmodel.errors import ConfigurationError
 from bmodel.model_file import load_spec
 from bmodel.sidecar import read_sidecar, sidecar_path, write_sidecar
-from models.family import MODEL_NAMES, ModelName
+from models.yolov7.family import MODEL_NAMES, ModelName
 from tpu_worker.decode_yolo import Candidates, YoloDecoder
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (the extra 'models')")
 
-from models.export_onnx import Provenance, describe_onnx, export_onnx, main  # noqa: E402
-from models.yolov7 import Network, build_network  # noqa: E402
+from models.yolov7.export_onnx import Provenance, describe_onnx, export_onnx, main  # noqa: E402
+from models.yolov7.network import Network, build_network  # noqa: E402
 
 pytestmark = pytest.mark.models
 

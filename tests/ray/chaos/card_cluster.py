@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cluster.cards import card_resources
+from cluster.cards.card_slots import card_resources
 from tests.processes import command_of
 
 TOKEN = "0123456789abcdef" * 4

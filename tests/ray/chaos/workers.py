@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.cards import CardSlot
-from cluster.results import ShardResult
+from cluster.cards.card_slots import CardSlot
+from cluster.pool.results import ShardResult
 from tests.run_rows import rows_of
 from tpu_worker.values import ImageRef
 

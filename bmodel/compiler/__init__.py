@@ -1,0 +1,1 @@
+"""The vendor's compiler: its installation, its runs, its schedule and what that predicts."""

@@ -1,0 +1,194 @@
+"""Asks this host's cards in a process of its own, with a time limit.
+
+A driver may keep who asks it waiting for ever, or take the process down. For who runs no cluster, or none yet: during
+a job its cards are asked by actors on every host (cluster/health/health_hosts.py), with the same limits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from bmodel.errors import DeviceError, LibraryError, RaysailError
+
+if TYPE_CHECKING:
+    from tpu_worker.devices.sail import CardHealth
+
+ANSWER_WITHIN_S = 4.0
+# A process is started for who asks, and a busy host takes its time: that is no silence of the card.
+START_WITHIN_S = 60.0
+END_WITHIN_S = 1.0
+_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from cluster.cards.isolated_query import main; main()"
+_ERRORS: dict[str, type[RaysailError]] = {error.__name__: error for error in (DeviceError, LibraryError)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CardCount:
+    """How many cards SAIL sees, or libsophon where SAIL cannot tell; None where neither can.
+
+    sail_error: why SAIL, which is there, does not load; empty when it does.
+    """
+
+    source: Literal["sail", "libsophon"]
+    count: int | None
+    sail_error: str = ""
+
+
+def count_cards() -> CardCount:
+    """Count this host's cards; raises DeviceError when the driver does not answer or takes the process down."""
+    # With it comes numpy, for which a command's options, checked by way of this module, must not wait.
+    from tpu_worker.devices.choose_device import has_libsophon, has_sail
+
+    if not (has_sail() or has_libsophon()):
+        return CardCount(source="libsophon", count=None)
+    return CardCount(**_ask("this host's cards cannot be counted", "count"))
+
+
+def read_card_apart(device_id: int) -> CardHealth:
+    """Ask a card for its state, as `cluster.health.card_health.read_card` does; silence and a crash are a DeviceError too."""
+    from tpu_worker.devices.sail import CardHealth
+
+    return CardHealth(**_ask(f"card {device_id}: its state cannot be read", "state", str(device_id)))
+
+
+def sail_version() -> str:
+    """SAIL's version, empty where it tells none.
+
+    Raises LibraryError when it does not load in this Python, DeviceError when it hangs or takes the process down.
+    """
+    return str(_ask("SAIL cannot be loaded", "sail")["version"])
+
+
+def main() -> None:
+    """Be the process that asks: sys.argv holds the path of Python's modules, the question and what it is about."""
+    # What takes time to load is there before the clock runs, SAIL and all its libraries above all.
+    import tpu_worker.devices.libsophon  # noqa: F401
+    from tpu_worker.devices.choose_device import has_sail
+    from tpu_worker.devices.sail import load_sail
+
+    if sys.argv[2] == "state":
+        import cluster.health.card_health  # noqa: F401
+    if has_sail():
+        with suppress(LibraryError):  # told by whatever needs it
+            load_sail()
+    # Whatever a native library prints is none of the answer.
+    with os.fdopen(os.dup(1), "w") as answer:
+        os.dup2(2, 1)
+        answer.write("asking\n")
+        answer.flush()
+        try:
+            found = _QUESTIONS[sys.argv[2]](*sys.argv[3:])
+        except (DeviceError, LibraryError) as error:
+            found = {"error": str(error), "kind": type(error).__name__}
+        answer.write(json.dumps(found) + "\n")
+    # The libraries' own ways to end may take as long as a card that hangs.
+    os._exit(0)
+
+
+def _count() -> dict[str, Any]:
+    from tpu_worker.devices import libsophon, sail
+    from tpu_worker.devices.choose_device import has_sail
+
+    sail_error = ""
+    if has_sail():
+        try:
+            if (count := sail.card_count()) is not None:
+                return {"source": "sail", "count": count}
+        except LibraryError as error:
+            sail_error = str(error)
+    return {"source": "libsophon", "count": libsophon.card_count(), "sail_error": sail_error}
+
+
+def _state(device_id: str) -> dict[str, Any]:
+    from cluster.health.card_health import read_card
+
+    return asdict(read_card(int(device_id)))
+
+
+def _sail() -> dict[str, Any]:
+    from tpu_worker.devices.sail import load_sail
+
+    return {"version": getattr(load_sail(), "__version__", None) or ""}
+
+
+_QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {"count": _count, "state": _state, "sail": _sail}
+
+
+def _ask(what: str, *question: str) -> dict[str, Any]:
+    """Put a question to a process of its own; raises what that raises, or DeviceError when it does not answer."""
+    command = [sys.executable, "-c", _PROGRAM, json.dumps(list(map(str, sys.path))), *question]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, bufsize=0
+        )
+        try:
+            lines = _Lines(process.stdout)
+            if lines.next(START_WITHIN_S) == "":
+                raise DeviceError(f"{what}: the process that is to ask does not start")
+            text = lines.next(ANSWER_WITHIN_S)
+            if text == "":
+                raise DeviceError(f"{what}: no answer within {ANSWER_WITHIN_S:g} s")
+        except EOFError:
+            raise DeviceError(f"{what}: what asked failed: {_end_of(process, said)}") from None
+        finally:
+            _end(process)
+    found: dict[str, Any] = json.loads(text)
+    if "error" in found:
+        raise _ERRORS[found["kind"]](found["error"])
+    return found
+
+
+class _Lines:
+    """The lines of a pipe, each waited for no longer than is said."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        if pipe is None:
+            raise ValueError("the process must have a pipe")
+        self._descriptor = pipe.fileno()
+        self._read = b""
+
+    def next(self, within_s: float) -> str:
+        """The next line, empty when it has not come in time; raises EOFError when none will come."""
+        deadline = time.monotonic() + within_s
+        while b"\n" not in self._read:
+            left_s = max(0.0, deadline - time.monotonic())
+            if not select.select([self._descriptor], [], [], left_s)[0]:
+                return ""
+            piece = os.read(self._descriptor, 65536)
+            if not piece:
+                raise EOFError
+            self._read += piece
+        line, _, self._read = self._read.partition(b"\n")
+        return line.decode()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill it; one that hangs in the driver may not even die, and is not waited for."""
+    process.kill()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(END_WITHIN_S)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _end_of(process: subprocess.Popen[bytes], said: IO[bytes]) -> str:
+    """How a process ended that closed its pipe without an answer."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(END_WITHIN_S)
+    code = process.returncode
+    if code is not None and code < 0:
+        return f"it was ended by {signal.Signals(-code).name}"
+    said.seek(0)
+    lines = said.read().decode(errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"it ended with code {code}" + (f": {last}" if last else "")

@@ -1,0 +1,1 @@
+"""The state of cards while a job runs."""

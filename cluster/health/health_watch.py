@@ -1,0 +1,87 @@
+"""Samples the cards' health beside a run, and says once of each card what is wrong with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from cluster.health.card_health import FAULTY_CELSIUS, Sample, over_hot
+
+SAMPLE_EVERY_S = 5.0
+END_WITHIN_S = 5.0
+SILENCES_UNTIL_TOLD = 3
+
+Named = tuple[str, Sample]
+
+
+class HealthWatch:
+    """Asks in a thread for the length of a `with` block; afterwards `samples` holds every answer with its card.
+
+    ask: returns what has come in; it may raise anything, and then the run goes on without. end: called in the same
+    thread when all is over. tell: takes a sentence for the user, from that thread.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[], list[Named]],
+        *,
+        tell: Callable[[str], None],
+        end: Callable[[], None] = lambda: None,
+        every_s: float = SAMPLE_EVERY_S,
+    ) -> None:
+        self._ask = ask
+        self._end = end
+        self._tell = tell
+        self._every_s = every_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="card health", daemon=True)
+        self._silences: dict[str, int] = {}
+        self._told: set[tuple[str, str]] = set()
+        self._samples: list[Named] = []
+
+    def __enter__(self) -> HealthWatch:  # noqa: PYI034 - Self is not in Python 3.10
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=END_WITHIN_S)
+
+    @property
+    def samples(self) -> list[Named]:
+        """Every sample so far, oldest first."""
+        return list(self._samples)
+
+    def _watch(self) -> None:
+        try:
+            while not self._stop.is_set():
+                for card, sample in self._ask():
+                    self._samples.append((card, sample))
+                    self._judge(card, sample)
+                self._stop.wait(self._every_s)
+            self._end()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run is not to suffer from it
+            if not self._stop.is_set():
+                self._tell(f"the cards' health is not sampled any more: {_first_line(error)}")
+
+    def _judge(self, card: str, sample: Sample) -> None:
+        if sample.health is None:
+            self._silences[card] = self._silences.get(card, 0) + 1
+            if self._silences[card] >= SILENCES_UNTIL_TOLD:
+                self._tell_once(card, "silent", f"card {card} does not tell its state: {sample.error}")
+            return
+        self._silences[card] = 0
+        celsius = sample.health.chip_celsius
+        if problem := over_hot(celsius):
+            level = "faulty" if celsius > FAULTY_CELSIUS else "slowed"
+            self._tell_once(card, level, f"card {card} is too hot: {problem}")
+
+    def _tell_once(self, card: str, what: str, sentence: str) -> None:
+        if (card, what) not in self._told:
+            self._told.add((card, what))
+            self._tell(sentence)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no details'}"

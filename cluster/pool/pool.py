@@ -1,0 +1,246 @@
+"""One actor a card slot, at most two attempts in flight on each; every retry is decided here, none by Ray.
+
+The pool gets a factory of actors, so that a test or a benchmark can put its own worker on the cards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from cluster.cards.card_slots import CardSlot
+from cluster.pool.ray_errors import own_error, sentence_of
+from cluster.pool.slot_table import PoolLimits, SlotTable
+from cluster.pool.work import Flight, Shard, SlotState, Work, WorkQueue
+
+FLIGHTS_PER_CARD = 2
+STRAGGLER_FACTOR = 2.0
+STRAGGLER_LEAST_S = 2.0
+POLL_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """The end of a shard or of a part of one: the worker's result, or the reason why its one image is lost."""
+
+    shard: Shard
+    attempt: int
+    result: Any = None
+    lost: str | None = None
+
+
+class WorkerPool:
+    """Carries shards to cards and their results back.
+
+    start_worker: makes the actor of a slot. It must have `describe()` (with a `warmup_ms`, and `other_users` and
+    `on_simulator` where it knows of any) and `process(images, attempt)`, and be pinned to its slot. load: the argument
+    `images` for a shard. discover: the slots there are at present. tell: takes a sentence for the user. check: called
+    at least once a second; what it raises ends the run.
+    """
+
+    def __init__(
+        self,
+        *,
+        start_worker: Callable[[CardSlot], Any],
+        load: Callable[[Shard], Any],
+        discover: Callable[[], Iterable[CardSlot]],
+        limits: PoolLimits,
+        tell: Callable[[str], None],
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._load = load
+        self._check = check
+        self._limits = limits
+        self._table = SlotTable(start_worker=start_worker, discover=discover, limits=limits, tell=tell)
+        self._queue = WorkQueue(())
+        self._known_good: Shard | None = None
+
+    @property
+    def slots(self) -> list[SlotState]:
+        """Every slot the pool has ever seen, with its account."""
+        return self._table.states
+
+    def cards(self) -> list[CardSlot]:
+        """The cards that are there at present, quarantined ones too; may be asked by another thread."""
+        return [state.slot for state in self.slots if not state.gone]
+
+    def run(self, shards: Iterable[Shard]) -> Iterator[Outcome]:
+        """Yield each shard's outcome once, as it comes; a shard may come back in parts that cover it exactly.
+
+        Raises RunError when no card is left.
+        """
+        self._queue = WorkQueue(shards)
+        try:
+            while self._work_is_left():
+                self._check()
+                now = time.monotonic()
+                for work in self._table.refresh(now):
+                    self._queue.give_back(work)
+                self._feed(now)
+                yield from self._collect()
+                yield from self._enforce_deadlines(time.monotonic())
+        finally:
+            self._table.close()
+
+    def _work_is_left(self) -> bool:
+        under_way = any(not flight.work.done for state in self.slots for flight in state.flights)
+        return under_way or not self._queue.is_empty()
+
+    # Work goes out.
+
+    def _feed(self, now: float) -> None:
+        # Breadth first: every card gets its first work before any gets its second.
+        for depth in range(FLIGHTS_PER_CARD):
+            for state in self.slots:
+                if state.ready and len(state.flights) <= depth and not _runs_a_suspect(state):
+                    work = self._next_work(state, now)
+                    if work is not None:
+                        self._launch(state, work, now)
+
+    def _next_work(self, state: SlotState, now: float) -> Work | None:
+        is_busy = bool(state.flights)
+        if state.on_probe and self._known_good is not None:
+            return None if is_busy else Work(self._known_good, done=True, is_probe=True)
+        others = [other.slot for other in self.slots if other.ready and other is not state]
+        work = self._queue.take(state.slot, is_busy=is_busy, others=others)
+        return work or (None if is_busy else self._straggler(state, now))
+
+    def _straggler(self, idle: SlotState, now: float) -> Work | None:
+        """The slowest work under way elsewhere, to be run a second time: the first attempt to end is taken."""
+        slowest: tuple[float, Work] | None = None
+        for state in self.slots:
+            images_before = 0
+            for flight in state.flights:
+                images_before += len(flight.work.shard)
+                expected_s = (idle.seconds_per_image or state.seconds_per_image) * images_before
+                late_s = now - flight.launched_s - max(STRAGGLER_LEAST_S, STRAGGLER_FACTOR * expected_s)
+                may_run = (
+                    not flight.work.done
+                    and not flight.work.is_suspect
+                    and self._table.copies(flight.work) == 1
+                )
+                if may_run and late_s > 0 and (slowest is None or late_s > slowest[0]):
+                    slowest = (late_s, flight.work)
+        return slowest[1] if slowest else None
+
+    def _launch(self, state: SlotState, work: Work, now: float) -> None:
+        work.attempts += 1
+        ref = state.handle.process.remote(self._load(work.shard), work.attempts)
+        head_since_s = None if state.flights else now
+        state.flights.append(
+            Flight(work=work, attempt=work.attempts, ref=ref, launched_s=now, head_since_s=head_since_s)
+        )
+
+    # Results come in.
+
+    def _collect(self) -> Iterator[Outcome]:
+        owner: dict[Any, tuple[SlotState, Flight | None]] = {}
+        for state in self.slots:
+            if state.handle is not None and not state.ready:
+                owner[state.ready_ref] = (state, None)
+            owner.update({flight.ref: (state, flight) for flight in state.flights})
+        if not owner:
+            time.sleep(POLL_S / 2)
+            return
+        first, _ = ray.wait(list(owner), num_returns=1, timeout=POLL_S)
+        ended, _ = ray.wait(list(owner), num_returns=len(owner), timeout=0) if first else ([], [])
+        for ref in ended:
+            state, flight = owner[ref]
+            if flight is None:
+                self._take_ready(state, ref)
+            elif flight in state.flights:  # not taken away meanwhile by a failure of its card
+                yield from self._take_result(state, flight)
+
+    def _take_ready(self, state: SlotState, ref: Any) -> None:
+        try:
+            state.info = ray.get(ref)
+        except RayError as error:
+            if not self._table.let_be(state, own_error(error)):
+                self._fail_card(state, sentence_of(error), may_probe=False)
+            return
+        state.ready = True
+        self._table.tell_of_card(state)
+        state.seconds_per_image = max(state.seconds_per_image, state.info.warmup_ms / 1000)
+
+    def _take_result(self, state: SlotState, flight: Flight) -> Iterator[Outcome]:
+        try:
+            result = ray.get(flight.ref)
+        except RayTaskError as error:
+            yield from self._refused(state, flight, sentence_of(error))
+            return
+        except RayError as error:  # the actor or its node died, or the result was lost with its node
+            yield from self._crashed(state, sentence_of(error))
+            return
+        now = time.monotonic()
+        state.flights.remove(flight)
+        state.failures_in_a_row, state.on_probe = 0, False
+        if flight.head_since_s is not None:
+            state.learn_speed(now - flight.head_since_s, len(flight.work.shard))
+        _promote(state, now)
+        if not flight.work.done:
+            flight.work.done = True
+            if not getattr(result, "failed_count", 0):
+                self._known_good = Shard(flight.work.shard.start, flight.work.shard.start + 1)
+            yield Outcome(shard=flight.work.shard, attempt=flight.attempt, result=result)
+
+    # Things break.
+
+    def _enforce_deadlines(self, now: float) -> Iterator[Outcome]:
+        for state in self.slots:
+            if state.handle is not None and not state.ready:
+                if reason := self._table.check_start(state, now):
+                    self._fail_card(state, reason, may_probe=False)
+            elif state.flights and (head := state.flights[0]).head_since_s is not None:
+                allowed_s = state.deadline_s(len(head.work.shard), self._limits.shard_deadline_s)
+                # Whoever takes the results may have kept the pool waiting longer than the card.
+                if now - head.head_since_s > allowed_s and not ray.wait([head.ref], timeout=0)[0]:
+                    yield from self._crashed(
+                        state, f"no answer within the shard's deadline of {allowed_s:.1f} s"
+                    )
+
+    def _refused(self, state: SlotState, flight: Flight, reason: str) -> Iterator[Outcome]:
+        """Handle an error that the worker lived to tell; the first in a row leaves it in place."""
+        state.flights.remove(flight)
+        yield from self._blame(flight.work, state, reason)
+        if state.failures_in_a_row:
+            self._fail_card(state, reason)
+        else:
+            state.failures += 1
+            state.failures_in_a_row += 1
+            state.last_error = reason
+            _promote(state, time.monotonic())
+
+    def _crashed(self, state: SlotState, reason: str) -> Iterator[Outcome]:
+        """Handle the end of a worker: its oldest work is to blame, what else it had is merely done again."""
+        blamed = state.flights.pop(0).work
+        self._fail_card(state, reason)
+        yield from self._blame(blamed, state, reason)
+
+    def _fail_card(self, state: SlotState, reason: str, *, may_probe: bool = True) -> None:
+        may_probe = may_probe and self._known_good is not None
+        for work in self._table.fail(state, reason, may_probe=may_probe):
+            self._queue.give_back(work)
+        if state.quarantined:
+            self._queue.forgive(state.slot)
+
+    def _blame(self, work: Work, state: SlotState, reason: str) -> Iterator[Outcome]:
+        if work.done or self._table.copies(work):
+            return
+        lost = self._queue.failed(work, state.slot, reason)
+        if lost is not None:
+            yield Outcome(shard=lost.shard, attempt=lost.attempts, lost=reason)
+
+
+def _runs_a_suspect(state: SlotState) -> bool:
+    return any(flight.work.is_suspect for flight in state.flights)
+
+
+def _promote(state: SlotState, now: float) -> None:
+    """The oldest attempt's clock starts when it becomes the oldest."""
+    if state.flights and state.flights[0].head_since_s is None:
+        state.flights[0].head_since_s = now

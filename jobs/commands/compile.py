@@ -1,0 +1,114 @@
+"""`raysail compile`: from an ONNX file to BModels that were compared with it on the chip simulator."""
+
+from __future__ import annotations
+
+import tempfile
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bmodel.compiler.toolchain import find_toolchain
+from jobs.build.compile.compile_network import Report, SizeJob
+from jobs.build.compile.compile_options import (
+    METHODS,
+    PRECISIONS,
+    CompileOptions,
+    Quantisation,
+    parse_method,
+    parse_precision,
+    read_layer_list,
+)
+from jobs.build.compile.source_network import input_shapes, parse_batches, parse_sizes, read_network
+from jobs.console.stop_signals import stoppable
+from jobs.inputs.resolve import read_class_names
+
+
+def command(
+    network: Annotated[Path, typer.Argument(metavar="NET.onnx", help="the network to compile")],
+    *,
+    precision: Annotated[str, typer.Option(metavar="|".join(PRECISIONS))] = "fp32",
+    batch: Annotated[
+        str | None, typer.Option(metavar="N[,N]", help="images a launch; a BModel for each")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="SIDE|HxW[,…]", help="input size, pixels; a BModel for each")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="images to find INT8's ranges on")
+    ] = None,
+    calibration_count: Annotated[int, typer.Option(metavar="N", help="how many of them")] = 100,
+    method: Annotated[str, typer.Option(metavar="|".join(METHODS), help="how the ranges are found")] = "kl",
+    fp32_layers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="mixed: the layers kept in FP32, one a line")
+    ] = None,
+    fp32_count: Annotated[
+        int, typer.Option(metavar="N", help="mixed without a file: keep the N that suffer most")
+    ] = 8,
+    quantised_io: Annotated[
+        bool, typer.Option("--quantised-io", help="INT8: 8-bit inputs and outputs")
+    ] = False,
+    anchors: Annotated[str | None, typer.Option(metavar="yolov7|yolov5|FILE")] = None,
+    class_names: Annotated[Path | None, typer.Option(metavar="FILE", help="one class name a line")] = None,
+    verify_images: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="compare on these; the calibration's or the sample's by default"),
+    ] = None,
+    verify_count: Annotated[
+        int, typer.Option(metavar="N", help="on how many of them; 0 leaves it unverified")
+    ] = 2,
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="gets a folder a build")] = Path("build"),
+    copy_to: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="gets BModel and sidecar as well")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="start of the names, instead of the network's")
+    ] = None,
+) -> None:
+    """Compile an ONNX network for BM1684, predict its latency, compare it with the original on the simulator."""
+    quantisation = None
+    if calibration is not None:
+        quantisation = Quantisation(
+            images=calibration,
+            count=calibration_count,
+            method=parse_method(method),
+            fp32_layers=() if fp32_layers is None else read_layer_list(fp32_layers),
+            fp32_count=fp32_count,
+            quantised_io=quantised_io,
+        )
+    options = CompileOptions(
+        precision=parse_precision(precision),
+        batches=parse_batches(batch),
+        sizes=parse_sizes(size),
+        quantisation=quantisation,
+        anchors=anchors,
+        class_names=None if class_names is None else read_class_names(class_names),
+        verify_images=verify_images,
+        verify_count=verify_count,
+        output=output,
+        copy_to=copy_to,
+        name=name,
+    )
+    with stoppable():
+        for path in compile_all(network, options, report=lambda line: typer.echo(line, err=True)):
+            typer.echo(path)
+
+
+def compile_all(network: Path, options: CompileOptions, *, report: Report) -> list[Path]:
+    """Compile a network for every shape asked for; returns the BModels.
+
+    Raises ToolError when a tool fails or a BModel differs too much from its twin; the BModels before stay.
+    """
+    find_toolchain()
+    source = read_network(network, anchors=options.anchors, class_names=options.class_names)
+    shapes = input_shapes(source.onnx, source.sidecar, options.batches, options.sizes)
+    for shape in shapes:
+        source.check(shape)
+    compiled = []
+    for input_hw, group in groupby(shapes, key=lambda shape: (shape[2], shape[3])):
+        with tempfile.TemporaryDirectory(prefix="raysail-") as scratch:
+            job = SizeJob(source=source, options=options, report=report, scratch=Path(scratch))
+            job.prepare(input_hw)
+            compiled += [job.compile(shape) for shape in group]
+    return compiled

@@ -1,0 +1,39 @@
+"""`raysail plan`: how fast a fleet would be, what holds it up, and how many hosts a deadline needs."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated, Any
+
+import typer
+
+from jobs.config.command_options import given_options, signature_of
+from jobs.plan.make_plan import card_of, costs_of, make_plan
+from jobs.plan.plan_options import PlanOptions, parse_options
+from jobs.plan.plan_page import page
+
+
+def _command(**options: Any) -> None:
+    as_json = options.pop("as_json")
+    parsed = parse_options(given_options(options))
+    card, spec = card_of(parsed)
+    plan = make_plan(parsed, costs_of(parsed, spec), card)
+    typer.echo(plan.model_dump_json(indent=2) if as_json else page(plan), nl=as_json)
+
+
+_AS_JSON = inspect.Parameter(
+    "as_json",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, typer.Option("--json", help="the whole plan for programs")],
+)
+_command.__signature__ = signature_of(PlanOptions, _AS_JSON)  # type: ignore[attr-defined]
+_command.__doc__ = (
+    "Work out how fast a fleet would be, what holds it up, and how many hosts a deadline needs."
+)
+command = _command
+
+if __name__ == "__main__":
+    from jobs.command_line import run_alone
+
+    run_alone(command, prog_name="python -m jobs.commands.plan")

@@ -1,1 +1,0 @@
-"""From ONNX to a verified BModel with its sidecar."""

@@ -1,0 +1,1 @@
+"""A and B: what the user names, resolved: images, shards, model, device."""

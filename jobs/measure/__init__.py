@@ -1,0 +1,1 @@
+"""H: committed rows to figures: mAP by three protocols, latency, throughput, score."""

@@ -1,0 +1,59 @@
+"""H: detections and truth → mAP by three protocols.
+
+The three answer different questions. COCO's ranks detectors in the literature; the YOLO authors' is the one of
+their own tables; the competition's decides its score.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from data.ground_truth import GroundTruth, Scored
+from jobs.measure.coco import Evaluator, coco_ap
+from jobs.measure.mean_ap_values import MeanAp
+from jobs.measure.voc import voc_ap
+from jobs.measure.yolo import yolo_ap
+
+__all__ = ["Evaluator", "GroundTruth", "MeanAp", "Scored", "evaluate"]
+
+
+def evaluate(truth: GroundTruth, detections: Scored, *, evaluator: Evaluator = "hotcoco") -> MeanAp:
+    """MAP of detections by every protocol; `evaluator` computes COCO's, both with the same figures.
+
+    Detections of classes without a single object enter no average, as in every protocol's own tool.
+    Raises ValueError when a detection's image or class is none of the truth's.
+    """
+    _check(truth, detections)
+    names = _names(truth, detections)
+    return MeanAp(
+        coco=coco_ap(truth, detections, names, evaluator),
+        yolo=yolo_ap(truth, detections, names),
+        voc=voc_ap(truth, detections, names),
+    )
+
+
+def _check(truth: GroundTruth, detections: Scored) -> None:
+    if not len(detections):
+        return
+    if detections.image.min() < 0 or detections.image.max() >= len(truth.image_ids):
+        raise ValueError(
+            f"a detection's image must lie in 0 to {len(truth.image_ids) - 1}, "
+            f"got {detections.image.min()} to {detections.image.max()}"
+        )
+    known = None if truth.class_names is None else len(truth.class_names)
+    if detections.class_id.min() < 0 or (known is not None and detections.class_id.max() >= known):
+        raise ValueError(
+            f"a detection's class must be one of the {known} classes, "
+            f"got {detections.class_id.min()} to {detections.class_id.max()}"
+        )
+
+
+def _names(truth: GroundTruth, detections: Scored) -> list[str]:
+    """A different name for every class id: nameless classes are called by their id, namesakes get it behind."""
+    highest = max(truth.class_id.max(initial=-1), detections.class_id.max(initial=-1))
+    if truth.class_names is None:
+        return [str(class_id) for class_id in range(highest + 1)]
+    uses = Counter(truth.class_names)
+    return [
+        name if uses[name] == 1 else f"{name} ({class_id})" for class_id, name in enumerate(truth.class_names)
+    ]

@@ -1,0 +1,131 @@
+"""H: metrics.json: every number that people see comes from here. The schema is published in docs/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from pydantic import Field, ValidationError
+
+from bmodel.errors import ConfigurationError, RunError
+from bmodel.validation import FrozenModel
+from cluster.pool.work import SlotState
+from jobs.inputs.resolve import ModelMetrics
+from jobs.measure.card_health import CardHealthMetrics
+from jobs.measure.latency import LatencyMetrics, ThroughputMetrics
+from jobs.measure.mean_ap_values import MeanAp
+from jobs.measure.score import ScoreProtocol
+from jobs.run.folder import SUCCESS, RunFolder
+
+METRICS_SCHEMA_VERSION: Final = 1
+
+
+class ImageCounts(FrozenModel):
+    """Images of the run by outcome; failures counts the failed ones by stage."""
+
+    total: int
+    ok: int
+    failed: int
+    failures: dict[str, int]
+
+
+class PreparedMetrics(FrozenModel):
+    """Images by where they were decoded and letterboxed; those on the host are what the card does not take."""
+
+    card: int
+    host: int
+
+
+class CardMetrics(FrozenModel):
+    """One card's part: images it committed, and how often it failed or was started again.
+
+    other_users: the other processes that had it open when a worker of it was ready; its driver lets them share it.
+    """
+
+    card: str
+    images: int
+    failures: int = 0
+    restarts: int = 0
+    quarantined: bool = False
+    other_users: tuple[str, ...] = ()
+
+
+class TimeSpent(FrozenModel):
+    """Wall seconds: from the first actor's start to the last commit, and for labels and figures after it."""
+
+    detect_s: float
+    write_s: float
+
+
+class Metrics(FrozenModel):
+    """The content of metrics.json."""
+
+    schema_version: Literal[1] = METRICS_SCHEMA_VERSION
+    device: str
+    images: ImageCounts
+    detections: int
+    map: MeanAp | None = Field(description="null without ground truth, and on the timed device")
+    latency: LatencyMetrics
+    throughput: ThroughputMetrics
+    prepared: PreparedMetrics | None = Field(
+        default=None, description="where images were prepared; null unless the card was to do it (bmcv)"
+    )
+    score: float | None = Field(description="mAP * 100 + (1000 - i_time) * 0.1; null without mAP or i_time")
+    score_protocol: ScoreProtocol
+    cards: tuple[CardMetrics, ...]
+    health: tuple[CardHealthMetrics, ...] | None = Field(
+        default=None, description="of each real card, sampled every few seconds; null without one"
+    )
+    model: ModelMetrics
+    time: TimeSpent
+    versions: dict[str, str]
+
+
+def card_accounts(slots: Iterable[SlotState]) -> dict[str, CardMetrics]:
+    """What the pool knows of each card; the images it committed are counted from the rows.
+
+    A card that left with its node and came back with a new one was two slots, and is one card.
+    """
+    accounts: dict[str, CardMetrics] = {}
+    for state in slots:
+        card = f"{state.slot.host}/{state.slot.device_id}"
+        before = accounts.get(card) or CardMetrics(card=card, images=0)
+        accounts[card] = CardMetrics(
+            card=card,
+            images=0,
+            failures=before.failures + state.failures,
+            restarts=before.restarts + state.restarts,
+            quarantined=before.quarantined or state.quarantined,
+            other_users=tuple(dict.fromkeys((*before.other_users, *state.other_users))),
+        )
+    return accounts
+
+
+def json_schema() -> str:
+    """The JSON Schema of metrics.json, as docs/metrics.schema.json holds it."""
+    return json.dumps(Metrics.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+METRICS: Final = "metrics.json"
+
+
+def write_metrics(run: RunFolder, metrics: Metrics) -> None:
+    """Put the run's figures in their place, whole."""
+    run.store.write(METRICS, (metrics.model_dump_json(indent=2) + "\n").encode())
+
+
+def read_metrics(run: RunFolder) -> Metrics:
+    """The run's figures; raises ConfigurationError while it has none, RunError when they are damaged or lost."""
+    try:
+        return Metrics.model_validate_json(run.store.read(METRICS))
+    except FileNotFoundError:
+        if SUCCESS in run.store.names(""):
+            raise RunError(f"'{run.store.place}/{METRICS}' is missing") from None
+        raise ConfigurationError(
+            f"RUN: must be finished (go on with it by --resume), and '{run.store.place}' has no {METRICS}"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{place}: {first['msg']} in '{run.store.place}/{METRICS}'") from error

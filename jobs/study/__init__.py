@@ -1,0 +1,1 @@
+"""Many jobs as one: sweeps, and the reproduction of a published result."""

@@ -1,0 +1,1 @@
+"""`raysail reproduce`: a published result, run again and compared."""

@@ -1,0 +1,1 @@
+"""`raysail sweep`: a study as a table and a picture."""

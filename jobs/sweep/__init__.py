@@ -1,1 +1,0 @@
-"""A study as one job: its file, points, runs, table and picture."""

@@ -1,0 +1,216 @@
+"""Reads a pickle as data: containers, numbers, text, and records of what it would have called.
+
+A pickle is a program, and running an untrusted one hands the machine over. Here its opcodes are only followed as
+far as they build data. Nothing is looked up, imported or called: a global is its name as text, and must be one that
+a checkpoint of the YOLOv7 authors needs; a call becomes a `Record`, which does nothing. Any other global ends the
+reading. So do opcodes that checkpoints have no use for.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from bmodel.errors import ModelFileError
+from models.checkpoint.checkpoint_names import Global, allowed_global
+
+Value = object
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Record:
+    """An object that was not built: what it would have been made of, and the state it would have been given."""
+
+    made_by: Global
+    arguments: tuple[Value, ...] = ()
+    state: Value = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PersistentId:
+    """A reference to something outside the pickle; in checkpoints a tensor's storage."""
+
+    value: Value
+
+
+def read_pickle(data: bytes) -> Value:
+    """Follow a pickle of protocol 2 to 5 and return what it describes.
+
+    OrderedDict becomes dict, set becomes list, torch.Size becomes tuple; every other object is a Record.
+    Raises ModelFileError.
+    """
+    machine = _Machine()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # names with odd backslashes are refused in any case
+            for opcode, argument, _ in pickletools.genops(data):
+                if opcode.name == "STOP":
+                    return machine.pop()
+                machine.step(opcode.name, argument)
+    except ModelFileError:
+        raise
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ModelFileError(f"the checkpoint's pickle is damaged: {error}") from error
+    raise ModelFileError("the checkpoint's pickle is damaged: it has no end")
+
+
+class _Mark:
+    """Where a group of values on the stack begins."""
+
+
+_MARK: Final = _Mark()
+_IGNORED: Final = frozenset({"PROTO", "FRAME"})
+_LITERALS: Final = frozenset(
+    {
+        "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT",
+        "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+        "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    }
+)  # fmt: skip
+_CONSTANTS: Final[dict[str, Callable[[], Value]]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_SET": list,
+    "MARK": lambda: _MARK,
+}
+
+
+@dataclass(slots=True)
+class _Machine:
+    """The stack and the memo of a pickle, and what each opcode does to them."""
+
+    stack: list[Value] = field(default_factory=list)
+    memo: dict[int, Value] = field(default_factory=dict)
+
+    def step(self, opcode: str, argument: object) -> None:
+        """Follow one opcode."""
+        if opcode in _IGNORED:
+            return
+        if opcode in _LITERALS:
+            self.stack.append(argument)
+        elif opcode in _CONSTANTS:
+            self.stack.append(_CONSTANTS[opcode]())
+        elif opcode in _ACTIONS:
+            _ACTIONS[opcode](self, argument)
+        else:
+            raise ModelFileError(f"the checkpoint's pickle uses {opcode}, which no checkpoint needs: refused")
+
+    def pop(self) -> Value:
+        """Take the last value, which must not be a mark."""
+        value = self.stack.pop()
+        if value is _MARK:
+            raise ValueError("a value is missing")
+        return value
+
+    def pop_group(self) -> list[Value]:
+        """Take everything behind the last mark."""
+        group = []
+        while (value := self.stack.pop()) is not _MARK:
+            group.append(value)
+        return group[::-1]
+
+    def pop_last(self, count: int) -> tuple[Value, ...]:
+        """Take the last `count` values."""
+        return tuple(self.pop() for _ in range(count))[::-1]
+
+    def push_global(self, module: object, name: object) -> None:
+        """Add a name, if it may be named at all."""
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise TypeError("a global's name is not text")
+        self.stack.append(allowed_global(module, name))
+
+    def memoize(self, index: int) -> None:
+        """Remember the last value."""
+        self.memo[index] = self.stack[-1]
+
+    def extend(self, values: list[Value]) -> None:
+        """Append to the list that is last on the stack."""
+        target = self.stack[-1]
+        if not isinstance(target, list):
+            raise TypeError(f"expected a list, found a {type(target).__name__}")
+        target.extend(values)
+
+    def set_items(self, pairs: list[Value]) -> None:
+        """Set keys and values, alternating, of the dict that is last on the stack."""
+        target = self.stack[-1]
+        if not isinstance(target, dict):
+            raise TypeError(f"expected a dict, found a {type(target).__name__}")
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            # Only flat keys: hashing nested ones can take for ever.
+            if not isinstance(key, (str, int, float, bytes, type(None))):
+                raise TypeError(f"a key must be text or a number, found a {type(key).__name__}")
+            target[key] = value
+
+    def call(self) -> None:
+        """Where a pickle would call something: keep a record of it, or build one of three plain containers."""
+        function, arguments = self.pop_last(2)
+        if not isinstance(function, Global) or not isinstance(arguments, tuple):
+            raise TypeError("a call of something that has no name")
+        self.stack.append(_plain_container(function, arguments))
+
+    def set_state(self) -> None:
+        """Where a pickle would give an object its state: keep it in the record. Attributes of dicts are dropped."""
+        target, state = self.pop_last(2)
+        if isinstance(target, Record):
+            target.state = state
+        elif not isinstance(target, dict):
+            raise TypeError(f"a state for a {type(target).__name__}")
+        self.stack.append(target)
+
+
+def _plain_container(function: Global, arguments: tuple[Value, ...]) -> Value:
+    # What it holds is not copied: a few bytes could ask for the same long list a million times.
+    match str(function), arguments:
+        case "collections.OrderedDict", ():
+            return {}
+        case "__builtin__.set" | "builtins.set", (list() as items,):
+            return items
+        case "torch.Size", (tuple() as sizes,):
+            return sizes
+        case _:
+            return Record(made_by=function, arguments=arguments)
+
+
+_Action = Callable[[_Machine, object], None]
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("a memo's index is not a number")
+    return value
+
+
+def _split_global(machine: _Machine, argument: object) -> None:
+    module, _, name = str(argument).partition(" ")
+    machine.push_global(module, name)
+
+
+_ACTIONS: Final[dict[str, _Action]] = {
+    "GLOBAL": _split_global,
+    "STACK_GLOBAL": lambda machine, _: machine.push_global(*machine.pop_last(2)),
+    "REDUCE": lambda machine, _: machine.call(),
+    "NEWOBJ": lambda machine, _: machine.call(),
+    "BUILD": lambda machine, _: machine.set_state(),
+    "BINPERSID": lambda machine, _: machine.stack.append(PersistentId(value=machine.pop())),
+    "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.pop_group())),
+    "TUPLE1": lambda machine, _: machine.stack.append(machine.pop_last(1)),
+    "TUPLE2": lambda machine, _: machine.stack.append(machine.pop_last(2)),
+    "TUPLE3": lambda machine, _: machine.stack.append(machine.pop_last(3)),
+    "APPEND": lambda machine, _: machine.extend([machine.pop()]),
+    "APPENDS": lambda machine, _: machine.extend(machine.pop_group()),
+    "ADDITEMS": lambda machine, _: machine.extend(machine.pop_group()),
+    "SETITEM": lambda machine, _: machine.set_items(list(machine.pop_last(2))),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.pop_group()),
+    "BINPUT": lambda machine, argument: machine.memoize(_number(argument)),
+    "LONG_BINPUT": lambda machine, argument: machine.memoize(_number(argument)),
+    "MEMOIZE": lambda machine, _: machine.memoize(len(machine.memo)),
+    "BINGET": lambda machine, argument: machine.stack.append(machine.memo[_number(argument)]),
+    "LONG_BINGET": lambda machine, argument: machine.stack.append(machine.memo[_number(argument)]),
+}

@@ -1,0 +1,1 @@
+"""The YOLOv7 family in PyTorch, and its export to ONNX."""
