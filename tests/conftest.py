@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.processes import end_what_is_left
+from tests.helpers.processes import end_what_is_left
 
 # The same examples every time: a run that fails can be repeated, and one that passed is no matter of luck.
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)

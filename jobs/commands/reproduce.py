@@ -52,7 +52,7 @@ def reproduce(path: Path, *, published: Path | None, device: str | None, output:
 
     Faults are one line each on standard error; nothing runs then. Raises RaysailError.
     """
-    from jobs.config.yaml_file import read_job_file
+    from jobs.study.job_file import read_job_file
     from jobs.study.reproduce.reproduction_file import Reproduction, prepare
     from jobs.study.reproduce.run_reproduction import run
 

@@ -36,7 +36,7 @@ def sweep(path: Path, *, only_list: bool, output: Path | None) -> int:
 
     Raises RaysailError for a file or an option that is wrong, and Stopped, after which the same command goes on.
     """
-    from jobs.config.yaml_file import read_job_file
+    from jobs.study.job_file import read_job_file
     from jobs.study.sweep.points import ranked
     from jobs.study.sweep.sweep_file import Sweep
     from jobs.study.sweep.sweep_table import SweepResult

@@ -21,7 +21,7 @@ import pyarrow as pa
 from bmodel.errors import RunError
 from cluster.pool.results import DETECTIONS_SCHEMA, IMAGES_SCHEMA, ShardResult
 from cluster.pool.work import Shard
-from jobs.run.rows import parquet_bytes, row_count, table_of
+from jobs.run.parquet import parquet_bytes, row_count, table_of
 from jobs.run.store import RunStore
 
 PART_FILE = re.compile(r"part-(?P<stem>\d+-\d+)(-[0-9a-f]+)?\.parquet")

@@ -14,7 +14,7 @@ from cluster.cards.card_slots import CardSlot
 from cluster.health.card_health import Sample
 from cluster.health.health_watch import HealthWatch
 from jobs.run.folder import RunFolder
-from jobs.run.rows import parquet_bytes
+from jobs.run.parquet import parquet_bytes
 from jobs.run.store import RunStore
 from tpu_worker.devices import CARD_DEVICES
 

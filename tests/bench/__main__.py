@@ -21,10 +21,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tests.bench.findings import Findings
-from tests.bench.machine import ROOT, commit, this_machine, versions
+from tests.bench.machine import commit, this_machine, versions
 from tests.bench.material import BUILD, find_material
 from tests.bench.page import write_page
 from tests.bench.record import Bench, Part, read_bench, write_bench
+from tests.helpers.paths import ROOT
 
 RESULTS = ROOT / "docs" / "results" / "bench.json"
 PEERS = BUILD / "peers"

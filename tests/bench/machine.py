@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tests.bench.record import Machine
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("bmodel", "data", "tpu_worker", "cluster", "models", "jobs", "tests/bench")
 LIBRARIES = (
     *("ray", "numpy", "opencv-python-headless", "onnxruntime", "pyarrow", "hotcoco", "pycocotools"),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bmodel.model_file import load_spec
 from bmodel.sidecar import ModelSpec
 from models.resize_onnx import resize_onnx
-from tests.bench.machine import ROOT
+from tests.helpers.paths import ROOT
 from tpu_worker.letterbox import InputWriter, Letterbox
 
 BUILD = ROOT / "build" / "bench"

@@ -26,11 +26,11 @@ from jobs.run.record import run_facts
 from jobs.run.rows import scored_detections
 from jobs.run.store import open_store
 from tests.bench.findings import Findings
-from tests.bench.machine import ROOT
 from tests.bench.material import BUILD, Material
 from tests.bench.measure import ratio_figure, scaled, side_by_side, wall_s
 from tests.bench.part_start import _raysail
 from tests.bench.record import Figure, Goal
+from tests.helpers.paths import ROOT
 from tpu_worker.boxes import Detections
 from tpu_worker.values import ImageRef, ImageResult, StageTimes
 

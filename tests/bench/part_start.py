@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from tests.bench.findings import Findings
-from tests.bench.machine import ROOT
 from tests.bench.material import BUILD, Material
 from tests.bench.part_card import folder_of
 from tests.bench.ray_jobs import read_finished_ms
 from tests.bench.record import Figure, Goal, Table
+from tests.helpers.paths import ROOT
 
 ROUNDS = 7
 JOB_ROUNDS = 5

@@ -12,7 +12,7 @@ import pytest
 
 from jobs.report.write_report import report_command
 from tests.browser.chromium import Chromium, find_chromium
-from tests.report_runs import MadeUp, make_run
+from tests.helpers.report_runs import MadeUp, make_run
 
 pytestmark = pytest.mark.browser
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from bmodel.errors import DeviceError, LibraryError
 from bmodel.libraries import find_simulator_libraries
 from tests.card.cases import CASES, any_case, on_card
-from tests.device.cases import ROOT, Case, random_batch
+from tests.device.cases import Case, random_batch
+from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.card
 

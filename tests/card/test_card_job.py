@@ -9,8 +9,7 @@ import cv2
 import pytest
 
 from tests.card.cases import EXCLUDE, HOLD_CARD, any_case, need_device_file, need_library
-from tests.job_runs import (
-    ROOT,
+from tests.helpers.job_runs import (
     TINY_BMODEL,
     assert_each_once,
     finished,
@@ -20,7 +19,8 @@ from tests.job_runs import (
     run_job,
     write_pictures,
 )
-from tests.other_process import another_process, with_project
+from tests.helpers.other_process import another_process, with_project
+from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.card
 

@@ -14,8 +14,8 @@ from cluster.cards.card_lock import CardLock, lock_holder, real_card_lock_path
 from cluster.cards.card_users import open_card
 from cluster.health.card_health import FAULTY_CELSIUS, ReadCard, read_card
 from tests.card.cases import HOLD_CARD, any_case, need_device_file
-from tests.device.cases import ROOT
-from tests.other_process import another_process
+from tests.helpers.other_process import another_process
+from tests.helpers.paths import ROOT
 from tpu_worker.devices import libsophon, sail
 
 pytestmark = pytest.mark.card

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from bmodel.model_file import load_spec
 from bmodel.sidecar import ModelSpec
+from tests.helpers.paths import ROOT
 from tpu_worker.devices import Device, DeviceName, DeviceOptions, TimedOptions, open_device
 
-ROOT = Path(__file__).parents[2]
 FAKES = ROOT / "tests/fakes"
 FP32 = ("tiny_fp32_1b", "tiny_fp32_4b")
 INT8 = ("tiny_int8_1b", "tiny_int8_4b", "tiny_int8_1b_quantised")

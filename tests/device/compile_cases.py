@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from models.training.make_tiny import draw_pictures
-from tests.processes import start_process
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import start_process
 
-ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models/tiny.onnx"
 PROGRAM = (
     "from jobs.commands.compile import command; from jobs.command_line import run_alone; "

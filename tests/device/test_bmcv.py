@@ -24,7 +24,8 @@ from tests.device.bmcv_cases import (
     picture,
     with_exif,
 )
-from tests.device.cases import ROOT, Case
+from tests.device.cases import Case
+from tests.helpers.paths import ROOT
 from tpu_worker.detector import DetectOptions, Detector, _Stages
 from tpu_worker.devices import Device, DeviceOptions, TimedOptions, open_device, open_preprocessor
 from tpu_worker.devices.bmcv import CardPreprocessor, truncating_letterbox

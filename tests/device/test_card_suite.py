@@ -12,7 +12,8 @@ import pytest
 
 from bmodel.libraries import find_simulator_libraries
 from cluster.cards.find_cards import find_cards
-from tests.device.cases import FAKES, ROOT
+from tests.device.cases import FAKES
+from tests.helpers.paths import ROOT
 from tpu_worker.devices.choose_device import has_sail
 
 # A contract's question of every network and library would take minutes here; on a card it takes seconds.

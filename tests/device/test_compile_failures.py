@@ -22,7 +22,6 @@ from bmodel.compiler.toolchain_install import install_toolchain
 from bmodel.errors import LibraryError, ToolError
 from tests.device.compile_cases import (
     PROGRAM,
-    ROOT,
     TINY,
     names,
     node,
@@ -31,7 +30,8 @@ from tests.device.compile_cases import (
     start_compile,
     write_pictures,
 )
-from tests.processes import command_of
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import command_of
 
 
 @pytest.fixture(scope="module")

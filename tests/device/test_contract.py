@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from bmodel.errors import DeviceError, ModelFileError
-from tests.device.cases import CASES, ROOT, Case, import_paths, random_batch
+from tests.device.cases import CASES, Case, import_paths, random_batch
+from tests.helpers.paths import ROOT
 from tpu_worker.devices import Device, open_device
 
 ONE_EACH = [case for case in CASES if case.model == "tiny_fp32_1b"]

@@ -15,7 +15,7 @@ from bmodel.container import HEADER, read_container
 from bmodel.container_schema import COMMANDS, MODEL
 from bmodel.errors import ModelFileError
 from bmodel.flatbuffer import Buffer, root_table
-from tests.device.cases import ROOT
+from tests.helpers.paths import ROOT
 
 FILES = 450
 LOADER = """

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from bmodel.libraries import find_simulator_libraries
-from tests.device.cases import ROOT
+from tests.helpers.paths import ROOT
 
 SCRIPT = f"""
 import sys

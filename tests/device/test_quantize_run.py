@@ -14,7 +14,8 @@ from bmodel.errors import LibraryError
 from bmodel.model_file import load_spec
 from jobs.build.quantize.choice import Study
 from jobs.inputs.images import list_images
-from tests.device.compile_cases import ROOT, TINY, Outcome, write_pictures
+from tests.device.compile_cases import TINY, Outcome, write_pictures
+from tests.helpers.paths import ROOT
 from tpu_worker.detector import DetectOptions, Detector
 from tpu_worker.devices import DeviceOptions, open_device
 

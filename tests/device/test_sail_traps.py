@@ -21,7 +21,8 @@ import pytest
 
 from bmodel.errors import DeviceError, LibraryError, ModelFileError
 from bmodel.model_file import load_spec
-from tests.device.cases import ROOT, Case, import_paths, random_batch
+from tests.device.cases import Case, import_paths, random_batch
+from tests.helpers.paths import ROOT
 from tpu_worker.devices import Device, DeviceOptions, open_device
 from tpu_worker.devices.sail import CardHealth, card_count, read_health
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bmodel.model_file import load_spec
-from tests.device.cases import ROOT
+from tests.helpers.paths import ROOT
 from tpu_worker.detector import DetectOptions, Detector
 from tpu_worker.devices import DeviceName, DeviceOptions, open_device
 from tpu_worker.values import ImageRef, ImageResult

@@ -14,7 +14,8 @@ import pytest
 
 from bmodel.errors import DeviceError
 from bmodel.sidecar import ModelSpec, TensorSpec
-from tests.device.cases import ROOT, random_batch
+from tests.device.cases import random_batch
+from tests.helpers.paths import ROOT
 from tpu_worker.devices import Device, DeviceOptions, TimedOptions, open_device
 from tpu_worker.devices.fault_file import Fault, parse_fault
 from tpu_worker.devices.timed import BACKGROUND_LOGIT, is_poison, standard_spec

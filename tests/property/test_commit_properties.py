@@ -15,7 +15,7 @@ from cluster.pool.work import Shard
 from jobs.inputs.images import make_shards, remaining_shards
 from jobs.run.commit import CommitLog
 from jobs.run.store import LocalStore
-from tests.run_rows import refs, rows_of
+from tests.helpers.run_rows import refs, rows_of
 
 IMAGES = refs(24)
 # What a dying driver may leave: nothing, half a commit line, parts without a record, half a part.

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from bmodel.container import Container, read_container
 from bmodel.errors import ModelFileError
 from bmodel.onnx_file import OnnxFile, read_onnx
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 BMODEL = (ROOT / "bmodel/tiny_fp32_1b.bmodel").read_bytes()
 BMODEL_HEADER_BYTES = 64 + struct.unpack_from("<I", BMODEL, 8)[0]
 ONNX = (ROOT / "models/tiny.onnx").read_bytes()

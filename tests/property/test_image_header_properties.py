@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.image_files import CMYK_JPEG, encode, landscape, with_exif_orientation
+from tests.helpers.image_files import CMYK_JPEG, encode, landscape, with_exif_orientation
 from tpu_worker.image_header import ImageError, read_header
 
 ANY_TIME = settings(deadline=None)  # other work on the machine may take its turn

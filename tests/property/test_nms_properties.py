@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.reference_detection import overlap, suppressed
+from tests.helpers.reference_detection import overlap, suppressed
 from tpu_worker.nms import _overlapping_pairs, suppress
 
 ANY_TIME = settings(deadline=None)  # other work on the machine may take its turn

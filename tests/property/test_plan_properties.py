@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from jobs.plan.fleet_model import cards_carried, hosts_for, pace, seconds
 from jobs.plan.values import Fleet, Work
-from tests.plan_values import CARD, COSTS, WORK
+from tests.helpers.plan_values import CARD, COSTS, WORK
 
 FLEETS = st.builds(
     Fleet,

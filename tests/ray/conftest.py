@@ -18,7 +18,8 @@ from bmodel.libraries import find_simulator_libraries
 from cluster.cards.card_slots import card_resources
 from cluster.cards.find_cards import find_cards
 from cluster.node import NodeOptions, exporters_list, start_node, stop_node
-from tests.job_runs import ROOT, write_pictures
+from tests.helpers.job_runs import write_pictures
+from tests.helpers.paths import ROOT
 from tpu_worker.devices.choose_device import has_sail
 
 CARDS = 3

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.image_files import CMYK_JPEG, encode, landscape, png_claiming, with_exif_orientation
-from tests.job_runs import TINY_ONNX, assert_each_once, metrics, options_of, rows, run_job
+from tests.helpers.image_files import CMYK_JPEG, encode, landscape, png_claiming, with_exif_orientation
+from tests.helpers.job_runs import TINY_ONNX, assert_each_once, metrics, options_of, rows, run_job
 from tests.ray.conftest import SharedCluster
 
 PICTURE = landscape(480, 640)

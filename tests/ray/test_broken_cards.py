@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.job_runs import assert_each_once, metrics, options_of, run_job
+from tests.helpers.job_runs import assert_each_once, metrics, options_of, run_job
 from tests.ray.conftest import SharedCluster
 
 LINE = re.compile(

@@ -24,7 +24,14 @@ from jobs.measure.card_health import summarise_health
 from jobs.run.folder import open_run
 from jobs.run.health import write_health
 from jobs.run.store import LocalStore
-from tests.job_runs import TINY_BMODEL, assert_each_once, finished, metrics, options_of, write_pictures
+from tests.helpers.job_runs import (
+    TINY_BMODEL,
+    assert_each_once,
+    finished,
+    metrics,
+    options_of,
+    write_pictures,
+)
 from tests.ray.conftest import SharedCluster
 from tpu_worker.devices.sail import CardHealth
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.job_runs import TINY_BMODEL, assert_each_once, finished, metrics, options_of, rows, run_job
+from tests.helpers.job_runs import TINY_BMODEL, assert_each_once, finished, metrics, options_of, rows, run_job
 from tests.ray.chaos.card_cluster import card_cluster
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.job_runs import ROOT
+from tests.helpers.paths import ROOT
 
 
 @pytest.mark.simulator

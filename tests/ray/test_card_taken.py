@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from cluster.cards.card_lock import lock_holder, real_card_lock_path
-from tests.job_runs import (
-    ROOT,
+from tests.helpers.job_runs import (
     TINY_BMODEL,
     assert_each_once,
     commit_count,
@@ -28,6 +27,7 @@ from tests.job_runs import (
     wait_for_commits,
     write_pictures,
 )
+from tests.helpers.paths import ROOT
 from tests.ray.conftest import CARDS, SharedCluster
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.job_runs import TINY_BMODEL, assert_each_once, metrics
-from tests.other_process import OPEN, ROOT, another_process
+from tests.helpers.job_runs import TINY_BMODEL, assert_each_once, metrics
+from tests.helpers.other_process import OPEN, another_process
+from tests.helpers.paths import ROOT
 
 JOB = """
 import sys

@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from tests.job_runs import ROOT, TINY_BMODEL, options_of, run_job, write_pictures
+from tests.helpers.job_runs import TINY_BMODEL, options_of, run_job, write_pictures
+from tests.helpers.paths import ROOT
 
 # SAIL of a host with three cards, none of which can be opened: what the job says of each shows that it tried.
 SAIL = """

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.job_runs import assert_each_once, findings, write_pictures
+from tests.helpers.job_runs import assert_each_once, findings, write_pictures
 from tests.ray.chaos.card_cluster import CardCluster, card_cluster
 from tests.ray.chaos.plan import IMAGE_COUNT, make_storm
 from tests.ray.chaos.storm import Tally, end_of, start_driver, weather

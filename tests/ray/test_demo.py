@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.job_runs import ROOT, assert_each_once, metrics
+from tests.helpers.job_runs import assert_each_once, metrics
+from tests.helpers.paths import ROOT
 
 
 def test_the_demo_scores_a_run_and_says_what_to_try_next(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.job_runs import (
+from tests.helpers.job_runs import (
     TINY_BMODEL,
     TINY_ONNX,
     assert_each_once,

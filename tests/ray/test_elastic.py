@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.job_runs import assert_each_once, commit_count, findings, metrics, write_pictures
+from tests.helpers.job_runs import assert_each_once, commit_count, findings, metrics, write_pictures
 from tests.ray.chaos.card_cluster import CardCluster, card_cluster, wait_until
 from tests.ray.chaos.storm import end_of, start_driver
 

@@ -24,13 +24,13 @@ from cluster.pool.worker import CardWorker, WorkerSettings
 from jobs.inputs.images import list_images, make_shards
 from jobs.run.commit import CommitLog
 from jobs.run.store import LocalStore
-from tests.job_runs import assert_each_once, commit_count, findings, rows, write_pictures
+from tests.helpers.job_runs import assert_each_once, commit_count, findings, rows, write_pictures
+from tests.helpers.run_rows import refs
+from tests.helpers.small_specs import head_spec
 from tests.ray.chaos.card_cluster import CardCluster, card_cluster, wait_until
 from tests.ray.chaos.killing_store import Moment, killing_store
 from tests.ray.chaos.storm import end_of, start_driver
 from tests.ray.chaos.workers import PatientWorker
-from tests.run_rows import refs
-from tests.small_specs import head_spec
 from tpu_worker.detector import DetectOptions
 from tpu_worker.devices import DeviceOptions, TimedOptions
 

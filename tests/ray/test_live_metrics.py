@@ -14,7 +14,7 @@ import ray
 
 from cluster.connect import connected
 from cluster.node import NodeOptions, exporters_list
-from tests.job_runs import finished, metrics, options_of
+from tests.helpers.job_runs import finished, metrics, options_of
 from tests.ray.conftest import SharedCluster
 
 SERIES = re.compile(r"^(ray_raysail_\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)

@@ -12,8 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.job_runs import TINY_ONNX, assert_each_once, options_of, run_job, start_job, wait_for_commits
-from tests.processes import command_of, processes_with, start_process
+from tests.helpers.job_runs import (
+    TINY_ONNX,
+    assert_each_once,
+    options_of,
+    run_job,
+    start_job,
+    wait_for_commits,
+)
+from tests.helpers.processes import command_of, processes_with, start_process
 
 
 @pytest.fixture

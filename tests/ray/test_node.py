@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.job_runs import ROOT, TINY_ONNX, assert_each_once, commit_count, write_pictures
-from tests.processes import command_of, processes_with, start_process
+from tests.helpers.job_runs import TINY_ONNX, assert_each_once, commit_count, write_pictures
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import command_of, processes_with, start_process
 from tests.ray.chaos.card_cluster import wait_until
 from tests.ray.conftest import SharedCluster, free_port
 

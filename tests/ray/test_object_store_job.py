@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.job_runs import TINY_ONNX, finished, options_of, start_job
-from tests.object_store import KEY, S3, SECRET, s3_server
+from tests.helpers.job_runs import TINY_ONNX, finished, options_of, start_job
+from tests.helpers.object_store import KEY, S3, SECRET, s3_server
 from tests.ray.conftest import SharedCluster
 
 

@@ -10,7 +10,7 @@ from jobs.plan.fleet_model import Pace, pace
 from jobs.plan.measure_host import measure_host
 from jobs.plan.validate import cores
 from jobs.plan.values import CardTime, Fleet, HostCosts, Work, default_costs
-from tests.job_runs import finished, metrics, options_of, write_pictures
+from tests.helpers.job_runs import finished, metrics, options_of, write_pictures
 from tests.ray.conftest import SharedCluster
 from tpu_worker.detector import DetectOptions
 from tpu_worker.devices.timed import standard_spec

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.job_runs import ROOT, assert_each_once
+from tests.helpers.job_runs import assert_each_once
+from tests.helpers.paths import ROOT
 from tests.ray.conftest import SharedCluster
 
 RAY = Path(sys.executable).parent / "ray"

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.job_runs import ROOT
-from tests.published_files import copy_with_damage
+from tests.helpers.paths import ROOT
+from tests.helpers.published_files import copy_with_damage
+from tests.helpers.reproduction_files import COUNT, image_set, reproduction, write_yaml
 from tests.ray.conftest import SharedCluster
-from tests.reproduction_files import COUNT, image_set, reproduction, write_yaml
 
 
 def reproduced(cluster: SharedCluster, path: Path, *options: object) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.job_runs import (
+from tests.helpers.job_runs import (
     TINY_ONNX,
     assert_each_once,
     commit_count,

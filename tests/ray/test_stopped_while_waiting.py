@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.cards.card_lock import real_card_lock_path
-from tests.job_runs import (
+from tests.helpers.job_runs import (
     TINY_BMODEL,
     assert_each_once,
     commit_count,
@@ -26,8 +26,8 @@ from tests.job_runs import (
     wait_for_commits,
     write_pictures,
 )
-from tests.other_process import another_process
-from tests.processes import command_of, processes_with
+from tests.helpers.other_process import another_process
+from tests.helpers.processes import command_of, processes_with
 from tests.ray.conftest import CARDS, SharedCluster
 
 IMAGES = 12

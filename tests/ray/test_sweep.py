@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.job_runs import ROOT, metrics
+from tests.helpers.job_runs import metrics
+from tests.helpers.paths import ROOT
+from tests.helpers.reproduction_files import image_set, write_yaml
+from tests.helpers.sweep_files import sweep_content
 from tests.ray.conftest import SharedCluster
-from tests.reproduction_files import image_set, write_yaml
-from tests.sweep_files import sweep_content
 
 
 def swept(cluster: SharedCluster, path: Path, *options: str) -> subprocess.CompletedProcess[str]:

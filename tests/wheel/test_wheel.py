@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.job_runs import ROOT
+from tests.helpers.paths import ROOT
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 PHOTOGRAPH = ROOT / "data" / "sample" / "images"

@@ -15,10 +15,10 @@ from data.formats import FormatError, find_files, match_labels, plain_name, read
 from data.ground_truth import read_ground_truth
 from jobs.config.detect_config import DetectConfig
 from jobs.config.paths import why_not_a_file
-from jobs.config.yaml_file import FilePart, config_of
 from jobs.inputs.images import list_images
 from jobs.inputs.resolve import load_model
 from jobs.measure.latency import ITimeSource
+from jobs.study.job_file import FilePart, config_of
 
 SetName = Literal["b-set", "validation"]
 

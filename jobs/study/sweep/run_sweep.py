@@ -10,11 +10,11 @@ from cluster.address import cluster_address
 from data.formats import FormatError
 from jobs.config.detect_config import DetectConfig
 from jobs.config.paths import why_not_a_file
-from jobs.config.yaml_file import config_of
 from jobs.console.stop_signals import Stopped
 from jobs.inputs.images import list_images
 from jobs.inputs.resolve import check_ground_truth, load_model, make_plan
 from jobs.measure.score import map50_of
+from jobs.study.job_file import config_of
 from jobs.study.run_once import is_finished, run_once
 from jobs.study.sweep.points import Figures, Point, Row, Status, make_row
 from jobs.study.sweep.predictions import Predictions

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.cards.card_slots import card_resources
-from tests.processes import command_of
+from tests.helpers.processes import command_of
 
 TOKEN = "0123456789abcdef" * 4
 WORKER_NAME = "CardWorker"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tests.object_store import BUCKET, KEY, S3, SECRET
+from tests.helpers.object_store import BUCKET, KEY, S3, SECRET
 
 Moment = Literal["before", "after"]
 

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.job_runs import ROOT, TINY_BMODEL, commit_count
-from tests.processes import start_process
+from tests.helpers.job_runs import TINY_BMODEL, commit_count
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import start_process
 from tests.ray.chaos.card_cluster import CardCluster
 from tests.ray.chaos.plan import SHARD_SIZE, Blow, Damage, Life, Storm
 

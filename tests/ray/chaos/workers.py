@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cluster.cards.card_slots import CardSlot
 from cluster.pool.results import ShardResult
-from tests.run_rows import rows_of
+from tests.helpers.run_rows import rows_of
 from tpu_worker.values import ImageRef
 
 

@@ -1,0 +1,61 @@
+"""`raysail inspect`, as people run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.paths import ROOT
+
+MODEL = ROOT / "bmodel/tiny_int8_1b_quantised.bmodel"
+
+
+def inspect(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "jobs.command_line", "inspect", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        (
+            MODEL,
+            ("BM1684", "uint8", "1 x 3 x 64 x 96", "256.004", "head16_Transpose", "126,976 bytes, whole"),
+        ),
+        (ROOT / "models/tiny.onnx", ("images", "? x 3 x ? x ? x 8")),
+    ],
+)
+def test_tables_fit_eighty_columns(path: Path, wanted: tuple[str, ...]) -> None:
+    outcome = inspect(path)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert [text for text in wanted if text not in outcome.stdout] == []
+    assert max(map(len, outcome.stdout.splitlines())) <= 80
+
+
+def test_json_holds_the_whole_header() -> None:
+    content = json.loads(inspect(MODEL, "--json").stdout)
+    outputs = content["networks"][0]["stages"][0]["outputs"]
+    assert [output["shape"] for output in outputs] == [[1, 3, 8, 12, 8], [1, 3, 4, 6, 8], [1, 3, 2, 3, 8]]
+    assert content["has_sidecar"] is True
+
+
+def test_errors_are_one_line(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.bmodel"
+    cut.write_bytes(MODEL.read_bytes()[:5000])
+    for path, code, text in (
+        (cut, 1, "the file is cut off"),
+        (tmp_path / "missing.bmodel", 2, "there is no file"),
+        (ROOT / "README.md", 2, "must be a .bmodel or .onnx file"),
+    ):
+        outcome = inspect(path)
+        assert (outcome.returncode, outcome.stdout) == (code, "")
+        assert text in outcome.stderr
+        assert len(outcome.stderr.splitlines()) == 1

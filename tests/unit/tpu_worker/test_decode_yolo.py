@@ -1,0 +1,151 @@
+"""Decoding equals plain float64 arithmetic over every anchor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bmodel.errors import DeviceError
+from bmodel.sidecar import ModelSpec
+from tests.helpers.reference_detection import all_boxes
+from tests.helpers.small_specs import decoded_spec, head_spec
+from tpu_worker.decode_yolo import Candidates, YoloDecoder
+
+Outputs = list[NDArray[np.float32]]
+
+
+def random_outputs(spec: ModelSpec, seed: int = 0) -> Outputs:
+    dice = np.random.default_rng(seed)
+    if spec.layout == "heads":
+        return [dice.normal(-2, 4, output.shape).astype(np.float32) for output in spec.outputs]
+    (output,) = spec.outputs
+    rows = dice.uniform(0, 1, output.shape).astype(np.float32) ** 3
+    rows[..., :4] *= 64
+    return [rows]
+
+
+def decode(
+    outputs: Outputs, spec: ModelSpec, position: int = 0, *, confidence: float, multi_label: bool = True
+) -> Candidates:
+    return YoloDecoder(spec, confidence=confidence, multi_label=multi_label).decode(outputs, position)
+
+
+def background(spec: ModelSpec) -> Outputs:
+    return [np.full(output.shape, -20, np.float32) for output in spec.outputs]
+
+
+SPECS = [
+    pytest.param(head_spec(), id="three heads"),
+    pytest.param(head_spec(levels=4, input_hw=(128, 64)), id="four heads"),
+    pytest.param(head_spec(levels=1, classes=1), id="one head and class"),
+    pytest.param(decoded_spec(), id="decoded"),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("confidence", [0.001, 0.25, 0.7])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_class_above_the_limit_is_a_candidate(spec: ModelSpec, confidence: float, seed: int) -> None:
+    outputs = random_outputs(spec, seed)
+    xyxy, scores = all_boxes(outputs, 0, spec)
+    anchors, classes = np.nonzero(scores > confidence)
+    found = decode(outputs, spec, confidence=confidence)
+    assert len(found.confidence) > 0
+    assert found.class_id.tolist() == classes.tolist()
+    np.testing.assert_allclose(found.confidence, scores[anchors, classes], rtol=1e-7)
+    np.testing.assert_allclose(found.xyxy, xyxy[anchors], rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("confidence", [0.001, 0.25])
+def test_only_the_best_class_without_multi_label(spec: ModelSpec, confidence: float) -> None:
+    outputs = random_outputs(spec)
+    xyxy, scores = all_boxes(outputs, 0, spec)
+    anchors = np.flatnonzero(scores.max(axis=1) > confidence)
+    found = decode(outputs, spec, confidence=confidence, multi_label=False)
+    assert found.class_id.tolist() == scores[anchors].argmax(axis=1).tolist()
+    np.testing.assert_allclose(found.confidence, scores[anchors].max(axis=1), rtol=1e-7)
+    np.testing.assert_allclose(found.xyxy, xyxy[anchors], rtol=1e-6, atol=1e-5)
+
+
+def test_each_image_of_a_batch_has_its_own() -> None:
+    spec = head_spec(batch=3)
+    single = head_spec(batch=1)
+    outputs = random_outputs(spec)
+    for position in range(3):
+        alone = [output[position : position + 1] for output in outputs]
+        together = decode(outputs, spec, position, confidence=0.1)
+        apart = decode(alone, single, confidence=0.1)
+        np.testing.assert_array_equal(together.xyxy, apart.xyxy)
+        np.testing.assert_array_equal(together.confidence, apart.confidence)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_nothing_above_the_limit_is_no_candidate(spec: ModelSpec) -> None:
+    found = decode(background(spec), spec, confidence=0.25)
+    assert found.xyxy.shape == (0, 4)
+    assert [str(array.dtype) for array in (found.xyxy, found.confidence, found.class_id)] == [
+        "float32",
+        "float32",
+        "int32",
+    ]
+
+
+def test_a_known_box() -> None:
+    """σ(0) = ½ puts the centre in the middle of the cell and gives the anchor's own size."""
+    spec = head_spec()
+    outputs = background(spec)
+    outputs[2][0, 1, 3, 5] = (0, 0, 0, 0, 0, -20, 0, -20)
+    found = decode(outputs, spec, confidence=0.2)
+    assert found.confidence.tolist() == [0.25]
+    assert found.class_id.tolist() == [1]
+    assert found.xyxy.tolist() == [[44 - 8, 28 - 4.5, 44 + 8, 28 + 4.5]]
+
+
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_the_limit_itself_is_not_above_it(multi_label: bool) -> None:
+    spec = head_spec()
+    outputs = background(spec)
+    outputs[2][0, 1, 3, 5] = (0, 0, 0, 0, 0, -20, 0, -20)
+    for confidence, count in [(0.25, 0), (np.nextafter(0.25, 0), 1)]:
+        found = decode(outputs, spec, confidence=float(confidence), multi_label=multi_label)
+        assert len(found.confidence) == count
+
+
+def test_the_decoded_limit_itself_is_not_above_it() -> None:
+    spec = decoded_spec()
+    outputs = [np.zeros(spec.outputs[0].shape, np.float32)]
+    outputs[0][0, 7] = (10, 20, 4, 8, 0.5, 0, 0.5, 0)
+    assert len(decode(outputs, spec, confidence=0.25).confidence) == 0
+    found = decode(outputs, spec, confidence=0.2499)
+    assert found.xyxy.tolist() == [[8, 16, 12, 24]]
+
+
+def test_saturated_values_are_fine() -> None:
+    spec = head_spec()
+    outputs = [np.full(output.shape, -1e4, np.float32) for output in spec.outputs]
+    outputs[0][0, 0, 0, 0] = (-1e4, 1e4, -1e4, 1e4, 1e4, -1e4, 1e4, -1e4)
+    found = decode(outputs, spec, confidence=0.5)
+    assert found.confidence.tolist() == [1.0]
+    assert np.isfinite(found.xyxy).all()
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", [0, 4, 5])
+def test_values_that_are_not_finite_are_the_devices_failure(
+    spec: ModelSpec, value: float, column: int
+) -> None:
+    outputs = [np.full(output.shape, 0.9, np.float32) for output in spec.outputs]
+    outputs[-1].reshape(-1, outputs[-1].shape[-1])[-1, column] = value
+    with pytest.raises(DeviceError, match="not finite"):
+        decode(outputs, spec, confidence=0.25)
+
+
+def test_outputs_are_left_as_they_were() -> None:
+    for spec in (head_spec(), decoded_spec()):
+        outputs = random_outputs(spec)
+        for output in outputs:
+            output.setflags(write=False)
+        assert len(decode(outputs, spec, confidence=0.01).confidence) > 0
