@@ -95,7 +95,7 @@ $(VENV)/models-installed: $(VENV)/installed
 
 .PHONY: latency-table
 latency-table: $(VENV)/models-installed  ## the YOLOv7 family's predicted times (hours; goes on)
-	@$(BIN)/python -m jobs.build.latency.latency_table
+	@$(BIN)/python -m jobs.build.latency_table.make_latency_table
 
 .PHONY: clean
 clean:  ## remove the environment and caches; results stay

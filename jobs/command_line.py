@@ -62,12 +62,8 @@ COMMANDS = (
     ),
     Command("latency", "jobs.commands.latency:command", "Show the chip's predicted time, layer by layer."),
     Command("toolchain", "jobs.commands.toolchain:app", "Show or install the vendor's compiler."),
-    Command(
-        "report", "jobs.report.write_report:report_command", "Write a run's report, or compare several runs."
-    ),
-    Command(
-        "export", "jobs.commands.export:export_command", "Write a run's detections as COCO results or CSV."
-    ),
+    Command("report", "jobs.commands.report:command", "Write a run's report, or compare several runs."),
+    Command("export", "jobs.commands.export:command", "Write a run's detections as COCO results or CSV."),
     Command(
         "submit",
         "jobs.commands.submit:command",

@@ -23,7 +23,7 @@ from jobs.run.store import LocalStore
 Ids = dict[str, int]
 
 
-def export_command(
+def command(
     run: Annotated[str, typer.Argument(metavar="RUN", help="folder or URL of a finished run")],
     *,
     to: Annotated[Literal["coco", "csv"], typer.Option("--format", help="what to write")],

@@ -13,7 +13,7 @@ from bmodel.compiler.layers import read_layer_names
 from bmodel.compiler.schedule import read_schedule
 from bmodel.errors import ConfigurationError, ModelFileError
 from bmodel.sidecar import SIDECAR_SUFFIX, ModelSpec, model_path_of, read_sidecar, sidecar_path
-from jobs.build.latency.latency_picture import latency_svg
+from jobs.build.latency_picture import latency_svg
 
 DEAREST: Final = 10
 

@@ -61,7 +61,7 @@ class PlanOptions(BaseModel):
     batch: int = Field(default=1, ge=1, le=256, description="images a launch, without a file")
     predictions: Path = Field(
         default=PREDICTIONS,
-        description="table of predicted latency, of jobs.build.latency.latency_table",
+        description="table of predicted latency, of jobs.build.latency_table.make_latency_table",
     )
     hosts: int = Field(default=1, ge=1, le=100_000, description="hosts there are")
     cards_per_host: int = Field(default=1, ge=1, le=64, description="cards in each of them")

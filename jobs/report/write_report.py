@@ -7,23 +7,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import sys
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
-from pathlib import Path
-from typing import Annotated
 
 import jinja2
-import typer
 from markupsafe import Markup
 
-from bmodel.errors import ConfigurationError
 from jobs.measure.metrics import read_metrics
-from jobs.report.comparison import compare_runs
 from jobs.report.format import count
 from jobs.report.page import page_of_run
-from jobs.run.folder import RunFolder, open_run
+from jobs.run.folder import RunFolder
 
 
 def render(template: str, **values: object) -> str:
@@ -67,27 +61,6 @@ def _version() -> str:
 
 
 REPORT = "report.html"
-COMPARISON = Path("comparison.html")
-
-
-def report_command(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="folders or URLs of finished runs")],
-    *,
-    output: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="[report.html in the run; of several runs comparison.html here]"),
-    ] = None,
-) -> None:
-    """Write a run's report.html again, or a page that compares several runs."""
-    opened = [open_run(place) for place in runs]
-    if len(opened) > 1:
-        page = render("comparison.html.j2", page=compare_runs(opened, [read_metrics(run) for run in opened]))
-        _write(output or COMPARISON, page)
-    elif output is not None:
-        _write(output, report_page(opened[0]))
-    else:
-        write_report(opened[0])
-        sys.stdout.write(f"{opened[0].store.place}/{REPORT}\n")
 
 
 def write_report(run: RunFolder) -> None:
@@ -98,11 +71,3 @@ def write_report(run: RunFolder) -> None:
 def report_page(run: RunFolder) -> str:
     """The page of one run."""
     return render("report.html.j2", page=page_of_run(run, read_metrics(run)))
-
-
-def _write(path: Path, page: str) -> None:
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"--output: cannot write '{path}': {error.strerror}") from error
-    sys.stdout.write(f"{path}\n")

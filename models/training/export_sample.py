@@ -24,7 +24,7 @@ from models.training.train_sample import HELD_OUT_SCENES, sample_network
 from models.yolov7.export_onnx import Provenance, describe_onnx, export_onnx
 from models.yolov7.network import Network
 
-OUTPUT = Path(__file__).with_name("sample_yolov7tiny_416.onnx")
+OUTPUT = Path(__file__).parents[1] / "sample_yolov7tiny_416.onnx"
 Anchors = tuple[tuple[float, float], ...]
 LARGEST_BYTES = 6_000_000
 

@@ -210,7 +210,7 @@ def tiny_spec(path: Path) -> ModelSpec:
 
 def main(arguments: list[str]) -> None:
     """Write the network and its sidecar beside this file, and pictures into the folder that was named."""
-    path = Path(__file__).with_name("tiny.onnx")
+    path = Path(__file__).parents[1] / "tiny.onnx"
     path.write_bytes(build_tiny())
     write_sidecar(tiny_spec(path), path)
     for folder in arguments:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jobs.report.write_report import report_command
+from jobs.commands.report import command as report_command
 from tests.browser.chromium import Chromium, find_chromium
 from tests.helpers.report_runs import MadeUp, make_run
 

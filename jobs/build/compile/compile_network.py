@@ -72,7 +72,7 @@ def _relative(onnx: Path, bmodel: Path) -> str:
     return os.path.relpath(onnx.absolute(), bmodel.parent.absolute())
 
 
-SAMPLE_IMAGES: Final = Path(__file__).parents[2] / "data/sample/images"
+SAMPLE_IMAGES: Final = Path(__file__).parents[3] / "data/sample/images"
 SEARCH_IMAGES: Final = 32  # the layer search runs the network hundreds of times on each
 
 Report = Callable[[str], None]

@@ -63,7 +63,7 @@ def _of_sidecar(point: Point) -> Predicted | None:
 
 
 def read_predictions(path: Path | None) -> Predictions:
-    """Read the table that `python -m jobs.build.latency.latency_table` writes; where there is none, nothing is predicted by it.
+    """Read the table that `python -m jobs.build.latency_table.make_latency_table` writes; where there is none, nothing is predicted by it.
 
     Raises ModelFileError for a file that is something else.
     """

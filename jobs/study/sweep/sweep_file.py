@@ -70,7 +70,7 @@ class Sweep(FilePart):
     """The whole file. network-file: where a point's BModel lies, with `{model}`, `{size}` and so on for its parts.
 
     make: how to come by such a file. options: of `raysail detect`, for every point. predictions: a JSON file of
-    `python -m jobs.build.latency.latency_table`, for networks whose BModel is not there.
+    `python -m jobs.build.latency_table.make_latency_table`, for networks whose BModel is not there.
     """
 
     title: str

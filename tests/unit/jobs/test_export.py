@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from bmodel.errors import ConfigurationError
-from jobs.commands.export import export_command
+from jobs.commands.export import command as export_command
 from jobs.measure.metrics import read_metrics
 from jobs.run.folder import RunFolder
 from tests.helpers.report_runs import MadeUp, make_run

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.commands.report import command as report_command
 from jobs.measure.card_health import CardHealthMetrics
 from jobs.measure.metrics import read_metrics
 from jobs.report.comparison import compare_runs
 from jobs.report.format import fraction
-from jobs.report.write_report import report_command
 from jobs.run.folder import RunFolder
 from tests.helpers.report_runs import MadeUp, make_run
 

@@ -14,7 +14,7 @@ from bmodel.compiler.latency import analyse
 from bmodel.compiler.schedule import read_schedule
 from bmodel.errors import ConfigurationError, ModelFileError
 from bmodel.sidecar import read_sidecar, sidecar_path
-from jobs.build.latency.latency_picture import latency_svg
+from jobs.build.latency_picture import latency_svg
 from jobs.commands.latency import describe, describe_sidecar, load
 from tests.helpers.paths import FIXTURES, ROOT
 

@@ -65,7 +65,7 @@ def test_a_size_that_cannot_be_halved_is_refused(tmp_path: Path, size: tuple[int
 
 
 def test_a_file_of_another_make_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"was not written by models\.export_onnx"):
+    with pytest.raises(ConfigurationError, match=r"was not written by models\.yolov7\.export_onnx"):
         resize_onnx(ROOT / "models" / "tiny.onnx", tmp_path / "x.onnx", (128, 128))
 
 

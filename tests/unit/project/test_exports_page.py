@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.commands.export import export_command
+from jobs.commands.export import command as export_command
 from tests.helpers.paths import ROOT
 from tests.helpers.report_runs import MadeUp, make_run
 

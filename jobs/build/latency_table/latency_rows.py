@@ -8,12 +8,12 @@ from typing import Final
 
 from bmodel.compiler.latency import FP32_NOTE, RATIO, LatencyReport
 from bmodel.sidecar import Frozen, Precision
-from jobs.build.latency.published import Published
+from jobs.build.latency_table.published import Published
 from jobs.build.quantize.bench import write_whole
 from jobs.build.quantize.quantize_page import table
 from jobs.measure.score import competition_score
 
-COMMAND: Final = "python -m jobs.build.latency.latency_table"
+COMMAND: Final = "python -m jobs.build.latency_table.make_latency_table"
 
 
 class TableRow(Frozen):

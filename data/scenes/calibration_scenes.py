@@ -1,6 +1,6 @@
 """Renders street scenes to calibrate the sample network with; none of them is in the sample set.
 
-    python -m jobs.build.latency.calibration_scenes FOLDER [--count 132]
+    python -m data.scenes.calibration_scenes FOLDER [--count 132]
 
 They are scenes of the training series: calibration may know what training knew, and nothing of what is scored.
 """
@@ -25,7 +25,9 @@ def write_scenes(folder: Path, count: int) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Render the scenes into a folder."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.build.latency.calibration_scenes", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m data.scenes.calibration_scenes", description=main.__doc__
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=COUNT)
     options = parser.parse_args(arguments)

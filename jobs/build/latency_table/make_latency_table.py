@@ -1,6 +1,6 @@
 """Compiles the YOLOv7 family and writes what the chip is predicted to take beside what has been published.
 
-    python -m jobs.build.latency.latency_table [--work build/latency] [--results docs/results/latency]
+    python -m jobs.build.latency_table.make_latency_table [--work build/latency] [--results docs/results/latency]
 
 Random weights will do: the schedule depends on shapes alone. One network at a time, the largest needs 7 GB of
 memory; what is done is kept in the work folder, so the command can be stopped and repeated. It needs PyTorch for
@@ -25,8 +25,8 @@ from bmodel.sidecar import Frozen, Normalisation
 from data.scenes import TRAINING
 from jobs.command_line import errors_as_one_line
 from jobs.build.compile.calibration_images import write_calibration_images
-from jobs.build.latency.published import PUBLISHED, Published
-from jobs.build.latency.latency_rows import TableRow, make_row, write_tables
+from jobs.build.latency_table.published import PUBLISHED, Published
+from jobs.build.latency_table.latency_rows import TableRow, make_row, write_tables
 from jobs.build.quantize.bench import write_whole
 from jobs.console.stop_signals import stoppable
 
@@ -46,7 +46,7 @@ class Compiled(Frozen):
 
 def main(arguments: list[str] | None = None) -> None:
     """Compile what is missing and write the table."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.build.latency.latency_table", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m jobs.build.latency_table.make_latency_table", description=main.__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/latency"))
     parser.add_argument(
         "--results", type=Path, default=Path("docs/results/latency"), help="without extension"
