@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cluster.pool.work import SlotState
 from jobs.config.detect_config import DetectConfig
-from jobs.inputs.resolve import Plan
+from jobs.inputs.resolve import ResolvedJob
 from jobs.measure.card_health import summarise_health
 from jobs.measure.latency import whose_times
 from jobs.measure.measure_run import measure
@@ -20,7 +20,7 @@ from jobs.run.labels import write_labels
 
 
 def derive(
-    config: DetectConfig, plan: Plan, run: RunFolder, slots: Sequence[SlotState], *, detect_s: float
+    config: DetectConfig, job: ResolvedJob, run: RunFolder, slots: Sequence[SlotState], *, detect_s: float
 ) -> Metrics:
     """Verify that every image is committed once, write what follows from the rows, and mark the run as complete.
 
@@ -33,22 +33,22 @@ def derive(
             run.log,
             run.store,
             label_format=config.label_format,
-            spec=plan.spec,
+            spec=job.spec,
             device=whose_times(run.facts),
         )
     metrics = measure(
         run.log,
-        spec=plan.spec,
-        device=plan.device.name,
+        spec=job.spec,
+        device=job.device.name,
         times_of=whose_times(run.facts),
-        model=plan.ran,
+        model=job.ran,
         ground_truth=Path(config.ground_truth) if config.ground_truth else None,
         evaluator=config.evaluator,
         score_protocol=config.score_protocol,
         time=TimeSpent(detect_s=detect_s, write_s=time.monotonic() - began),
         accounts=card_accounts(slots),
         health=summarise_health(run.store),
-        prepared_by_card=plan.device.preprocess == "bmcv",
+        prepared_by_card=job.device.preprocess == "bmcv",
     )
     write_metrics(run, metrics)
     if config.save_images:

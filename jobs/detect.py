@@ -28,7 +28,7 @@ from jobs.console.stop_signals import Stopped, StopRequest, stoppable
 from jobs.console.summary import print_summary
 from jobs.derive import derive, exit_code
 from jobs.inputs.images import ImageList, default_shard_size, list_images, make_shards, remaining_shards
-from jobs.inputs.resolve import Plan, check_ground_truth, load_model, make_plan
+from jobs.inputs.resolve import ResolvedJob, check_ground_truth, load_model, resolve_job
 from jobs.run.commit import Committer
 from jobs.run.folder import RunFolder, begin_run, check_folder
 from jobs.run.health import sampled_health
@@ -49,20 +49,20 @@ def detect(config: DetectConfig) -> int:
         if address:
             with stop.while_ray_starts():
                 stack.enter_context(connected(address, local_resources={}))
-        plan = make_plan(config, spec, cards_of_cluster=real_cards_of_cluster() if address else None)
-        store = open_store(config.output or default_output(plan))
+        job = resolve_job(config, spec, cards_of_cluster=real_cards_of_cluster() if address else None)
+        store = open_store(config.output or default_output(job))
         check_folder(store, resume=config.resume)
         stack.enter_context(run_lock(store))
-        run = begin_run(store, resume=config.resume, facts=run_facts(config, plan, images))
-        cards = JobCards(most=config.cards, needs_real=plan.needs_card, of_host=plan.cards_of_host)
+        run = begin_run(store, resume=config.resume, facts=run_facts(config, job, images))
+        cards = JobCards(most=config.cards, needs_real=job.needs_card, of_host=job.cards_of_host)
         began, slots = time.monotonic(), list[SlotState]()
         try:
             if run.log.image_count < len(images):
                 if not address:
                     with stop.while_ray_starts():
                         stack.enter_context(connected(None, local_resources=cards.local_resources()))
-                slots = _detect_images(config, plan, images, run, cards, stop)
-            metrics = derive(config, plan, run, slots, detect_s=time.monotonic() - began)
+                slots = _detect_images(config, job, images, run, cards, stop)
+            metrics = derive(config, job, run, slots, detect_s=time.monotonic() - began)
         except Stopped as stopped:
             left = len(images) - run.log.image_count
             raise Stopped(f"{stopped}: {left} images are left in '{store.place}'; --resume goes on") from None
@@ -72,7 +72,7 @@ def detect(config: DetectConfig) -> int:
 
 def _detect_images(
     config: DetectConfig,
-    plan: Plan,
+    job: ResolvedJob,
     images: ImageList,
     run: RunFolder,
     cards: JobCards,
@@ -83,13 +83,11 @@ def _detect_images(
 
     worker: the class of the actors, made of a slot and WorkerSettings; a benchmark puts its own on the cards.
     """
-    todo = _shards_left(config, plan, run, cards)
+    todo = _shards_left(config, job, run, cards)
     with RunProgress(total=len(images), already=run.log.image_count) as progress:
         for sentence in run.log.voided:
             progress.tell(sentence)
-        settings = WorkerSettings(
-            device=plan.device, detect=plan.detect, run_started_s=run.facts["started_s"]
-        )
+        settings = WorkerSettings(device=job.device, detect=job.detect, run_started_s=run.facts["started_s"])
         pool = WorkerPool(
             start_worker=lambda slot: start_actor(worker, slot, settings),
             load=lambda shard: images.refs(shard.start, shard.stop),
@@ -108,10 +106,10 @@ def _detect_images(
     return pool.slots
 
 
-def _shards_left(config: DetectConfig, plan: Plan, run: RunFolder, cards: JobCards) -> list[Shard]:
+def _shards_left(config: DetectConfig, job: ResolvedJob, run: RunFolder, cards: JobCards) -> list[Shard]:
     if "shard_size" not in run.facts:
         size = config.shard_size or default_shard_size(
-            run.image_count, cards=cards.count(), batch=plan.spec.batch
+            run.image_count, cards=cards.count(), batch=job.spec.batch
         )
         run.write_facts(shard_size=size)
     run.write_facts(cards=[f"{slot.host}/{slot.device_id}" for slot in cards.discover()])

@@ -49,8 +49,8 @@ def model_metrics(spec: ModelSpec, *, name: str, sha256: str) -> ModelMetrics:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """A job's settled facts.
+class ResolvedJob:
+    """What a job has settled before Ray starts.
 
     ran: the file that really runs, the ONNX twin of a BModel on the CPU. cards_of_host: the real cards of this host
     that the job may use; none on a cluster that it joins, or where the device is said and is no card.
@@ -98,7 +98,7 @@ def check_ground_truth(config: DetectConfig, spec: ModelSpec, images: ImageList)
             read_ground_truth(path, images=sizes, class_names=spec.class_names)
 
 
-def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | None) -> Plan:
+def resolve_job(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | None) -> ResolvedJob:
     """Settle the device; cards_of_cluster: real cards of the cluster that was joined, None for this host's own.
 
     Raises ConfigurationError, ModelFileError, LibraryError, or DeviceError when a card's driver does not answer.
@@ -118,7 +118,7 @@ def make_plan(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | 
         raise LibraryError(f"device: {found.sail_error}")
     # On this host alone, its virtual cards share its cores; what other hosts have is not known here.
     threads = cores_each(config.cards or 1) if name == "cpu" and cards_of_cluster is None else None
-    return Plan(
+    return ResolvedJob(
         spec=spec,
         device=DeviceOptions(
             name=name,

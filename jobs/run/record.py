@@ -17,7 +17,7 @@ from cluster.pool.work import SlotState
 from jobs.config.detect_config import DetectConfig
 from jobs.inputs.image_sources import hide_secrets
 from jobs.inputs.images import ImageList
-from jobs.inputs.resolve import Plan
+from jobs.inputs.resolve import ResolvedJob
 
 VERSIONS_OF = (
     "raysail",
@@ -32,23 +32,23 @@ VERSIONS_OF = (
 PATH_OPTIONS = frozenset({"images", "model", "ground-truth", "class-names", "fault-file", "output"})
 
 
-def run_facts(config: DetectConfig, plan: Plan, images: ImageList) -> dict[str, Any]:
+def run_facts(config: DetectConfig, job: ResolvedJob, images: ImageList) -> dict[str, Any]:
     """The content of run.json, all but the schema version, the shard size and the cards."""
     return {
         "started_s": time.time(),
         "image_count": len(images),
-        "device": plan.device.name,
+        "device": job.device.name,
         "fingerprint": fingerprint(
             config,
-            device=plan.device.name,
-            model_sha256=plan.ran.sha256,
-            spec=plan.spec,
+            device=job.device.name,
+            model_sha256=job.ran.sha256,
+            spec=job.spec,
             images_sha256=images.sha256(),
             image_count=len(images),
         ),
         "configuration": _configuration(config),
-        "model": plan.ran.model_dump(mode="json"),
-        "spec": plan.spec.model_dump(mode="json"),
+        "model": job.ran.model_dump(mode="json"),
+        "spec": job.spec.model_dump(mode="json"),
         "versions": versions(),
     }
 
@@ -84,9 +84,9 @@ def _configuration(config: DetectConfig) -> dict[str, Any]:
     return options
 
 
-def default_output(plan: Plan) -> str:
+def default_output(job: ResolvedJob) -> str:
     """A new folder under result/, named after the moment and the model."""
-    return f"result/{time.strftime('%Y%m%d-%H%M%S')}-{plan.ran.name.split('.')[0]}"
+    return f"result/{time.strftime('%Y%m%d-%H%M%S')}-{job.ran.name.split('.')[0]}"
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from cluster.address import cluster_address
 from jobs.config.detect_config import DetectConfig
 from jobs.console.stop_signals import Stopped
 from jobs.inputs.images import list_images
-from jobs.inputs.resolve import load_model, make_plan
+from jobs.inputs.resolve import load_model, resolve_job
 from jobs.measure.evaluate_run import evaluate_run
 from jobs.measure.metrics import Metrics, read_metrics
 from jobs.run.folder import RUN, SUCCESS, RunFolder, open_run
@@ -65,8 +65,8 @@ def is_finished(config: DetectConfig) -> bool:
     run = _run_in(config.output or "")
     if run is None or SUCCESS not in run.store.names(""):
         return False
-    plan = make_plan(config, load_model(config), cards_of_cluster=_cards_of_cluster(config, run))
-    facts = run_facts(config, plan, list_images(config.images, limit=config.limit))
+    job = resolve_job(config, load_model(config), cards_of_cluster=_cards_of_cluster(config, run))
+    facts = run_facts(config, job, list_images(config.images, limit=config.limit))
     same_options = _material(facts["configuration"]) == _material(run.facts["configuration"])
     return same_options and all(facts[name] == run.facts.get(name) for name in ("fingerprint", "spec"))
 

@@ -80,7 +80,7 @@ def _round() -> tuple[float, float]:
     """Seconds to the last commit, and from there to the last label file."""
     job = _job(IMAGES)
     started = time.perf_counter()
-    write_labels(job.run.log, job.run.store, label_format="yolo", spec=job.plan.spec, device="timed")
+    write_labels(job.run.log, job.run.store, label_format="yolo", spec=job.resolved.spec, device="timed")
     labels_s = time.perf_counter() - started
     shutil.rmtree(Path(job.run.store.place) / "labels")
     return job.wall_s, labels_s

@@ -18,7 +18,7 @@ from data.ground_truth import GroundTruth, Scored, read_ground_truth
 from jobs.config.detect_config import parse_config
 from jobs.derive import derive
 from jobs.inputs.images import list_images
-from jobs.inputs.resolve import load_model, make_plan
+from jobs.inputs.resolve import load_model, resolve_job
 from jobs.measure.coco import coco_ap
 from jobs.measure.mean_ap import evaluate
 from jobs.run.folder import RunFolder, begin_run
@@ -154,9 +154,9 @@ def _write_run(folder: Path, material: Material, truth_path: Path) -> RunFolder:
         }
     )
     spec = load_model(config)
-    plan = make_plan(config, spec, cards_of_cluster=None)
+    job = resolve_job(config, spec, cards_of_cluster=None)
     images = list_images(config.images)
-    run = begin_run(open_store(str(folder / "run")), resume=False, facts=run_facts(config, plan, images))
+    run = begin_run(open_store(str(folder / "run")), resume=False, facts=run_facts(config, job, images))
     truth = _truth(truth_path, spec)
     dice = np.random.default_rng(1)
     for start in range(0, IMAGES, SHARD):
@@ -165,7 +165,7 @@ def _write_run(folder: Path, material: Material, truth_path: Path) -> RunFolder:
             results, class_names=spec.class_names, batch_size=1, run_started_s=0.0, card="host/0", attempt=1
         )
         run.log.add(Shard(start, start + SHARD), tables, 1)
-    derive(config, plan, run, [], detect_s=1.0)
+    derive(config, job, run, [], detect_s=1.0)
     return run
 
 

@@ -19,7 +19,7 @@ from jobs.config.detect_config import parse_config
 from jobs.console.stop_signals import stoppable
 from jobs.detect import _detect_images
 from jobs.inputs.images import list_images
-from jobs.inputs.resolve import Plan, load_model, make_plan
+from jobs.inputs.resolve import ResolvedJob, load_model, resolve_job
 from jobs.measure.latency import Timings, read_timings
 from jobs.run.folder import RunFolder, begin_run, open_run
 from jobs.run.record import run_facts
@@ -42,7 +42,7 @@ class JobRun:
 
     wall_s: float
     run: RunFolder
-    plan: Plan
+    resolved: ResolvedJob
     timings: Timings
 
     @property
@@ -90,15 +90,15 @@ def run_job(*, worker: type = CardWorker, name: str = "run", **options: object) 
     given = {key.replace("_", "-"): value for key, value in options.items()}
     config = parse_config({"output": str(folder), "label-format": "none", **given})
     images = list_images(config.images, limit=config.limit)
-    plan = make_plan(config, load_model(config), cards_of_cluster=None)
-    run = begin_run(open_store(str(folder)), resume=False, facts=run_facts(config, plan, images))
+    job = resolve_job(config, load_model(config), cards_of_cluster=None)
+    run = begin_run(open_store(str(folder)), resume=False, facts=run_facts(config, job, images))
     cards = JobCards(most=config.cards, needs_real=False)
     with stoppable() as stop, nothing_on_stdout():
         started = time.perf_counter()
-        _detect_images(config, plan, images, run, cards, stop, worker)
+        _detect_images(config, job, images, run, cards, stop, worker)
         wall_s = time.perf_counter() - started
     run.log.verify_coverage(len(images))
-    return JobRun(wall_s=wall_s, run=run, plan=plan, timings=read_timings(run.log.tables("images")))
+    return JobRun(wall_s=wall_s, run=run, resolved=job, timings=read_timings(run.log.tables("images")))
 
 
 def read_finished_ms(folder: Path) -> list[float]:

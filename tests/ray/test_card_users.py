@@ -28,7 +28,7 @@ from jobs.config.detect_config import parse_config
 from jobs.derive import derive
 from jobs.detect import _detect_images
 from jobs.inputs.images import list_images
-from jobs.inputs.resolve import load_model, make_plan
+from jobs.inputs.resolve import load_model, resolve_job
 from jobs.run.record import run_facts
 from jobs.run.folder import begin_run
 from jobs.run.store import open_store
@@ -42,12 +42,12 @@ class WorkerOfFolder(CardWorker):
 
 config = parse_config({"images": images, "model": model, "device": "sail", "output": output, "limit": 5})
 found = list_images(config.images, limit=config.limit)
-plan = make_plan(config, load_model(config), cards_of_cluster=None)
-run = begin_run(open_store(output), resume=False, facts=run_facts(config, plan, found))
-cards = JobCards(most=None, needs_real=True, of_host=plan.cards_of_host)
+job = resolve_job(config, load_model(config), cards_of_cluster=None)
+run = begin_run(open_store(output), resume=False, facts=run_facts(config, job, found))
+cards = JobCards(most=None, needs_real=True, of_host=job.cards_of_host)
 with stoppable() as stop, nothing_on_stdout(), connected(None, local_resources=cards.local_resources()):
-    slots = _detect_images(config, plan, found, run, cards, stop, WorkerOfFolder)
-    derive(config, plan, run, slots, detect_s=1.0)
+    slots = _detect_images(config, job, found, run, cards, stop, WorkerOfFolder)
+    derive(config, job, run, slots, detect_s=1.0)
 """
 REFUSED = """
 import sys

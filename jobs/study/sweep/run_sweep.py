@@ -12,7 +12,7 @@ from jobs.config.detect_config import DetectConfig
 from jobs.config.paths import why_not_a_file
 from jobs.console.stop_signals import Stopped
 from jobs.inputs.images import list_images
-from jobs.inputs.resolve import check_ground_truth, load_model, make_plan
+from jobs.inputs.resolve import check_ground_truth, load_model, resolve_job
 from jobs.measure.score import map50_of
 from jobs.study.job_file import config_of
 from jobs.study.run_once import is_finished, run_once
@@ -123,7 +123,7 @@ def _why_not_here(config: DetectConfig, spec: ModelSpec, point: Point) -> str:
     on_cluster = cluster_address(config.address) is not None
     if on_cluster and device == "auto":
         return ""
-    device = make_plan(config, spec, cards_of_cluster=1 if on_cluster else None).device.name
+    device = resolve_job(config, spec, cards_of_cluster=1 if on_cluster else None).device.name
     if point.preprocess == "bmcv" and device != "sail":
         return f"bmcv needs device sail, got device {device}"
     return ""

@@ -145,9 +145,9 @@ def test_a_driver_that_hangs_at_counting_is_said_and_holds_up_nobody_else(
 
 def test_a_job_that_wants_no_card_asks_for_none(caught: Path) -> None:
     program = (
-        "import sys; from jobs.config.detect_config import parse_config; from jobs.inputs.resolve import load_model, make_plan\n"
+        "import sys; from jobs.config.detect_config import parse_config; from jobs.inputs.resolve import load_model, resolve_job\n"
         "config = parse_config({'images': 'x', 'model': sys.argv[1], 'device': 'cpu'})\n"
-        "print(make_plan(config, load_model(config), cards_of_cluster=None).device.name)"
+        "print(resolve_job(config, load_model(config), cards_of_cluster=None).device.name)"
     )
     assert end(start(caught, "-c", program, str(TINY_ONNX), HANGS_AT_COUNTING="1")) == (0, "cpu\n", "")
     assert_gone(caught, 0)

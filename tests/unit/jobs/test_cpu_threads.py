@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.config.detect_config import parse_config
-from jobs.inputs.resolve import load_model, make_plan
+from jobs.inputs.resolve import load_model, resolve_job
 from tests.helpers.job_runs import TINY_ONNX
 
 
@@ -16,7 +16,7 @@ def threads(cards: int | None, *, device: str = "cpu", cards_of_cluster: int | N
     given = {"images": "/nowhere", "device": device, **({"cards": cards} if cards else {})}
     model: dict[str, object] = {"model": Path(TINY_ONNX)} if device == "cpu" else {"service-ms": 1.0}
     config = parse_config({**given, **model})
-    return make_plan(config, load_model(config), cards_of_cluster=cards_of_cluster).device.threads
+    return resolve_job(config, load_model(config), cards_of_cluster=cards_of_cluster).device.threads
 
 
 @pytest.mark.parametrize("cards", [None, 1, 2, 3, 4000])

@@ -168,12 +168,12 @@ PLAN = """
 import json, sys
 from bmodel.errors import RaysailError
 from jobs.config.detect_config import parse_config
-from jobs.inputs.resolve import load_model, make_plan
+from jobs.inputs.resolve import load_model, resolve_job
 for device in ("auto", "sail", "libbmrt"):
     config = parse_config({"images": ".", "model": "bmodel/tiny_fp32_1b.bmodel", "device": device, **json.loads(sys.argv[1])})
     try:
-        plan = make_plan(config, load_model(config), cards_of_cluster=None)
-        print(json.dumps([plan.device.name, plan.cards_of_host]))
+        job = resolve_job(config, load_model(config), cards_of_cluster=None)
+        print(json.dumps([job.device.name, job.cards_of_host]))
     except RaysailError as error:
         print(json.dumps([type(error).__name__, str(error)]))
 """
