@@ -15,6 +15,7 @@ from data.label_names import safe_relative_path
 from data.label_text import FormatError
 
 LARGEST_SIDE_PX: Final = 1 << 30
+LARGEST_NUMBER: Final = (1 << 63) - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +75,10 @@ def _load(path: Path) -> Mapping[str, Any]:
         document = json.loads(path.read_bytes().decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         raise FormatError(f"{path}:{error.lineno}: the file must be JSON, got {error.msg}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: bytes that are no UTF-8, a number of 5,000 digits
         raise FormatError(f"a COCO JSON must be UTF-8 JSON: '{path}': {error}") from None
     except OSError as error:
         raise FormatError(f"cannot read the COCO JSON '{path}': {error.strerror}") from error
@@ -99,6 +103,10 @@ def _column(entries: Sequence[Mapping[str, Any]], key: str, field: str, kind: ty
         if type(value) is not kind:
             rule = "a text" if kind is str else "a whole number"
             raise FormatError(f"{key}[{position}].{field} must be {rule}, got {value!r:.60}: '{path}'")
+        if field.endswith("id") and kind is int and abs(value) > LARGEST_NUMBER:
+            raise FormatError(
+                f"{key}[{position}].{field} must be at most {LARGEST_NUMBER}, got {value!r:.60}: '{path}'"
+            )
     if field == "id":
         _refuse_repeated(values, key, field, path)
     return values

@@ -1,6 +1,7 @@
 """Which label file belongs to which image: the image's relative path, its extension exchanged for `.txt`.
 
-Where two images of a set would share a label file (`a.jpg` and `a.png`), each keeps its extension: `a.jpg.txt`.
+Where two images of a set would share a label file (`a.jpg` and `a.png`), each keeps its extension: `a.jpg.txt`. So
+does an image whose label file would have the name of a folder of images (`a.jpg` beside `a.txt/b.jpg`).
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from data.label_text import FormatError
+
+LONGEST_NAME_BYTES: Final = 255
 
 
 def stem_of(image_id: str) -> str:
@@ -21,23 +25,54 @@ def label_stems(image_ids: Sequence[str]) -> list[str]:
     """What each image's label file is called, without its suffix; all different.
 
     Keeping an extension may run into yet another image (`a.jpg`, `a.png` and `a.jpg.png`), so it is repeated
-    until no two agree; full ids all differ, so it ends.
+    until no two agree; full ids all differ, so it ends. Raises FormatError for an image that is named twice, and
+    where no name is left: it would be a folder's, or longer than file systems take.
     """
     stems = [stem_of(image_id) for image_id in image_ids]
+    folders = _folders(image_ids)
     while True:
         seen: dict[str, int] = {}
-        shared: set[int] = set()
+        shared = {position for position, stem in enumerate(stems) if f"{stem}.txt" in folders}
         for position, stem in enumerate(stems):
             if stem in seen:
                 shared.update((seen[stem], position))
             seen[stem] = position
         changed = [position for position in shared if stems[position] != image_ids[position]]
         if not changed:
-            if shared:
-                raise FormatError(f"every image must be named once, got '{image_ids[min(shared)]}' twice")
+            _refuse_shared(shared, image_ids, folders)
             return stems
         for position in changed:
             stems[position] = image_ids[position]
+            _refuse_long(stems[position])
+
+
+def _folders(image_ids: Sequence[str]) -> set[str]:
+    """Every folder that an image lies in, at any depth."""
+    folders: set[str] = set()
+    for folder in {image_id.rpartition("/")[0] for image_id in image_ids} - {""}:
+        parts = folder.split("/")
+        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+    return folders
+
+
+def _refuse_shared(shared: Collection[int], image_ids: Sequence[str], folders: Collection[str]) -> None:
+    if not shared:
+        return
+    image_id = image_ids[min(shared)]
+    if f"{image_id}.txt" in folders:
+        raise FormatError(
+            f"the label file of '{image_id}' must not have the name of a folder of images, got '{image_id}.txt'"
+        )
+    raise FormatError(f"every image must be named once, got '{image_id}' twice")
+
+
+def _refuse_long(stem: str) -> None:
+    name = stem.rpartition("/")[2] + ".txt"
+    if len(name.encode()) > LONGEST_NAME_BYTES:
+        raise FormatError(
+            f"the name of a label file must have at most {LONGEST_NAME_BYTES} bytes, got '{name}': "
+            "another image differs from it in its extension alone"
+        )
 
 
 def safe_relative_path(name: str, *, place: str) -> str:

@@ -18,8 +18,15 @@ Kind = Literal["JPEG", "PNG", "BMP", "WebP", "TIFF", "PNM"]
 
 # Start-of-frame markers of JPEG; the gaps are tables (DHT, JPG, DAC).
 _JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_JPEG_ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _JPEG_SCAN = 0xDA
 _JPEG_END = b"\xff\xd9"
+# A decoder passes over the whole image once per scan; encoders write about ten.
+_MOST_JPEG_SCANS = 100
+_MOST_PNG_CHUNKS = 1_000_000
+# No file of these formats can hold more pixels per byte. JPEG codes at least one bit for a block of 8 x 8 (with
+# arithmetic coding far less); deflate shrinks to 1/1032 at best, and PNG's smallest pixel is a bit.
+_MOST_PIXELS_PER_BYTE = {"JPEG": 8 * 64, "JPEG, arithmetic": 1 << 16, "PNG": 8 * 1032}
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_ORIENTATION = 256, 257, 274
 _TIFF_SHORT, _TIFF_LONG = 3, 4
 # Magic number, width and height of a grey or colour portable anymap; comments run to the end of their line.
@@ -36,11 +43,13 @@ class ImageHeader:
 
     size_hw: height and width as stored, pixels, before any EXIF rotation.
     orientation: EXIF's number for how the image is to be turned, 1 for not at all; only read from JPEG.
+    most_pixels: how many pixels a file of this length can hold at most; None where the format sets no bound.
     """
 
     kind: Kind
     size_hw: tuple[int, int]
     orientation: int = 1
+    most_pixels: int | None = None
 
     @property
     def sideways(self) -> bool:
@@ -85,20 +94,35 @@ def _parse(data: bytes) -> ImageHeader:
 def _jpeg(data: bytes) -> ImageHeader:
     size_hw: tuple[int, int] | None = None
     orientation = 1
+    coding = "JPEG"
     for marker, start, end in _jpeg_segments(data):
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, start + 1)
             size_hw = height, width
+            coding = "JPEG, arithmetic" if marker in _JPEG_ARITHMETIC else "JPEG"
         elif marker == 0xE1 and data[start : start + 6] == b"Exif\0\0":
             orientation = _orientation(data[start + 6 : end])
         elif marker == _JPEG_SCAN:
             # Some decoders fill the missing part of a cut file with grey and call it a success.
             if data.rfind(_JPEG_END, end) < 0:
                 raise ImageError("the JPEG file is truncated: it has no end-of-image marker")
+            _check_jpeg_scans(data, end)
             break
     if size_hw is None:
         raise ImageError("the JPEG file has no frame before its first scan")
-    return ImageHeader(kind="JPEG", size_hw=size_hw, orientation=orientation)
+    return ImageHeader(
+        kind="JPEG",
+        size_hw=size_hw,
+        orientation=orientation,
+        most_pixels=len(data) * _MOST_PIXELS_PER_BYTE[coding],
+    )
+
+
+def _check_jpeg_scans(data: bytes, first_scan: int) -> None:
+    """Raise ImageError where the scans would keep a decoder busy for minutes; within a scan no byte looks like one."""
+    scans = 1 + data.count(b"\xff\xda", first_scan)
+    if scans > _MOST_JPEG_SCANS:
+        raise ImageError(f"the JPEG file has {scans} scans, more than the limit of {_MOST_JPEG_SCANS}")
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -131,7 +155,24 @@ def _png(data: bytes) -> ImageHeader:
     width, height = struct.unpack_from(">II", data, 16)
     if data.rfind(b"IEND") < 0:
         raise ImageError("the PNG file is truncated: it has no IEND chunk")
-    return ImageHeader(kind="PNG", size_hw=(height, width))
+    _check_png_chunks(data)
+    most_pixels = len(data) * _MOST_PIXELS_PER_BYTE["PNG"]
+    return ImageHeader(kind="PNG", size_hw=(height, width), most_pixels=most_pixels)
+
+
+def _check_png_chunks(data: bytes) -> None:
+    """Raise ImageError unless every chunk up to IEND lies inside the file: decoders allocate what a chunk claims."""
+    position = 8
+    for _ in range(_MOST_PNG_CHUNKS):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"IEND":
+            return
+        if position + 12 + length > len(data):
+            raise ImageError(
+                f"the PNG file is damaged: a chunk at byte {position} claims {length} bytes, more than the file has"
+            )
+        position += 12 + length
+    raise ImageError(f"the PNG file has more than the limit of {_MOST_PNG_CHUNKS} chunks")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

@@ -90,6 +90,12 @@ def decode_image(data: bytes, options: ReadOptions) -> SourceImage:
             f"the {header.kind} header claims {height} rows of {width} pixels, more than the limit of "
             f"{options.max_pixels} pixels"
         )
+    if (
+        header.most_pixels is not None and height * width > header.most_pixels
+    ):  # decoders would make up the rest
+        raise ImageError(
+            f"the {header.kind} file is damaged: {len(data)} bytes cannot hold {height} rows of {width} pixels"
+        )
     divisor = _divisor(header, options)
     flags = _REDUCED_COLOUR[divisor] | (0 if options.apply_exif else cv2.IMREAD_IGNORE_ORIENTATION)
     try:

@@ -232,5 +232,5 @@ def describe_validation_error(error: ValidationError) -> str:
     if fault["type"] == "path_type":
         message = "must be a path"
     message = re.sub("^(Input|String) should", "must", message)
-    shown = "" if fault["type"] == "value_error" else f", got {fault['input']!r}"
+    shown = "" if fault["type"] == "value_error" else f", got {fault['input']!r:.200}"
     return f"--{name}: {message}{shown}"

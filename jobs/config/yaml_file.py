@@ -19,7 +19,12 @@ def option_name(key: str) -> str:
 def read_yaml_mapping(path: Path) -> dict[str, Any]:
     """Read a YAML file that must hold one mapping with text keys, none of them twice; `_` in a key becomes `-`."""
     try:
-        document = yaml.load(path.read_bytes(), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader, made stricter
+        data = path.read_bytes()
+        if len(data) > LARGEST_FILE_BYTES:
+            raise ConfigurationError(
+                f"--config: '{path}' must have at most {LARGEST_FILE_BYTES} bytes, got {len(data)}"
+            )
+        document = yaml.load(data, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader, made stricter
     except OSError as error:
         raise ConfigurationError(f"--config: cannot read '{path}': {error.strerror}") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, a date that is none
@@ -45,8 +50,37 @@ def _by_option_name(document: dict[str, Any], path: Path) -> dict[str, Any]:
     return named
 
 
+LARGEST_FILE_BYTES = 1_000_000
+MOST_NODES = 100_000
+
+
+def _check_size(node: yaml.Node | None) -> None:
+    """Raise YAMLError for a file whose aliases multiply it: a few hundred bytes can stand for billions of values."""
+    sizes: dict[int, int] = {}
+
+    def size(one: yaml.Node) -> int:
+        if id(one) not in sizes:
+            sizes[id(one)] = MOST_NODES + 1  # what a node that contains itself would come to
+            children = (
+                [part for pair in one.value for part in pair]
+                if isinstance(one, yaml.MappingNode)
+                else (one.value if isinstance(one, yaml.SequenceNode) else ())
+            )
+            sizes[id(one)] = 1 + sum(map(size, children))
+        return sizes[id(one)]
+
+    if node is not None and size(node) > MOST_NODES:
+        raise yaml.YAMLError(f"it stands for more than {MOST_NODES} values")
+
+
 class _StrictLoader(yaml.SafeLoader):
-    """A SafeLoader that refuses a key given twice instead of taking the last."""
+    """A SafeLoader that refuses a key given twice instead of taking the last, and aliases that multiply."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document's node, once its size is checked."""
+        node = super().get_single_node()
+        _check_size(node)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen = set()

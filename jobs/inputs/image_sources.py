@@ -127,15 +127,23 @@ def _from_parquet(path: Path) -> FoundImages:
 
 def _from_text_list(path: Path) -> FoundImages:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Only a line feed ends a line: str.splitlines() also cuts at characters that a file name may hold.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise ConfigurationError(f"--images: cannot read '{path}': {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(
             f"--images: must be a text list, COCO JSON, Parquet file or image, and '{path}' is none of them"
         ) from None
-    names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    names = [text for line in lines if (text := line.strip(" \t\r")) and not _is_comment(text)]
     return _listed(names, path.resolve().parent, place=path)
+
+
+def _is_comment(line: str) -> bool:
+    """Whether a line of a list begins with '#' and is not the name of an image such as '#1.jpg'."""
+    if not line.startswith("#"):
+        return False
+    return line[1:2].isspace() or PurePosixPath(line).suffix.lower() not in IMAGE_SUFFIXES
 
 
 def _listed(values: Sequence[object], folder: Path, *, place: Path) -> FoundImages:

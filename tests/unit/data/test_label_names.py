@@ -25,6 +25,8 @@ from data.formats import (
         (["a.jpg", "a.png", "a.jpg.png", "a.jpg.png.png"], ["a.jpg", "a.png", "a.jpg.png", "a.jpg.png.png"]),
         (["a", "a.jpg"], ["a", "a.jpg"]),
         (["v1.2/a.b.jpg", "v1.2/c"], ["v1.2/a.b", "v1.2/c"]),
+        (["a.jpg", "a.txt/b.jpg"], ["a.jpg", "a.txt/b"]),
+        (["x/a.jpg", "x/a.txt/y/b.jpg"], ["x/a.jpg", "x/a.txt/y/b"]),
         ([], []),
     ],
 )
@@ -36,6 +38,21 @@ def test_no_two_images_share_a_label_file(image_ids: list[str], stems: list[str]
 def test_an_image_named_twice_is_refused() -> None:
     with pytest.raises(FormatError, match=r"every image must be named once, got 'a\.jpg' twice"):
         label_stems(["a.jpg", "b.jpg", "a.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("image_ids", "message"),
+    [
+        (
+            ["a.jpg", "a.txt/b.jpg", "a.jpg.txt/c.jpg"],
+            r"must not have the name of a folder of images, got 'a.jpg.txt'",
+        ),
+        ([f"{'A' * 251}.jpg", f"{'A' * 251}.png"], r"must have at most 255 bytes, got 'A+\.(jpg|png)\.txt'"),
+    ],
+)
+def test_an_image_whose_label_file_can_have_no_name_is_refused(image_ids: list[str], message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        label_stems(image_ids)
 
 
 def test_label_files_are_found_by_either_name() -> None:

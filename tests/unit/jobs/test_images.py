@@ -126,6 +126,17 @@ def test_relative_paths_lie_beside_the_list(tmp_path: Path) -> None:
     assert images.paths.to_pylist()[1] == f"{tmp_path}/a.jpg"
 
 
+def test_a_line_that_begins_with_a_hash_may_be_an_image(tmp_path: Path) -> None:
+    path = text_list(tmp_path, "# a.jpg", "#comment", "#1.jpg", "#", "b.jpg")
+    assert ids(list_images(str(path))) == ["#1.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_only_a_line_feed_ends_a_line(character: str, tmp_path: Path) -> None:
+    path = text_list(tmp_path, f"a{character}b.jpg\r", "c.jpg")
+    assert ids(list_images(str(path))) == [f"a{character}b.jpg", "c.jpg"]
+
+
 def test_ids_of_absolute_paths_start_at_their_common_folder(tmp_path: Path) -> None:
     path = text_list(tmp_path, "/data/set/x/1.jpg", "/data//set/y/1.jpg", "/data/set/2.jpg")
     images = list_images(str(path))

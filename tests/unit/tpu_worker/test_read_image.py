@@ -32,6 +32,14 @@ from tpu_worker.read_image import MAX_FILE_BYTES, ReadOptions, SourceImage, deco
 JPEG = encode(".jpg", landscape())
 PNG = encode(".png", landscape())
 
+PNG_OF_A_LARGE_CHUNK = png_claiming(5, 5)[:33] + b"\xff\xff\xff\xf0tEXt" + png_claiming(5, 5)[-43:]
+# The frame's height and width replaced, and everything between the first scan's header and the end left out.
+_FRAME, _SCAN = JPEG.index(b"\xff\xc0"), JPEG.index(b"\xff\xda")
+JPEG_WITHOUT_PIXELS = (
+    JPEG[: _FRAME + 5] + (12_000).to_bytes(2, "big") * 2 + JPEG[_FRAME + 9 : _SCAN + 14] + b"\xff\xd9"
+)
+JPEG_OF_MANY_SCANS = JPEG[:-2] + JPEG[_SCAN : _SCAN + 14] * 19_999 + b"\xff\xd9"
+
 
 def read(path: Path) -> SourceImage:
     return read_image(str(path), ReadOptions())
@@ -103,6 +111,13 @@ def _content(data: bytes) -> Callable[[Path], None]:
         (_content(JPEG[:20] + b"\0" + JPEG[21:]), "damaged: no marker at byte 20"),
         (_content(png_claiming(60_000, 60_000)), "60000 rows of 60000 pixels, more than the limit"),
         (_content(png_claiming(0, 5)), "0 rows of 5 pixels"),
+        (_content(png_claiming(9_000, 9_000)), "bytes cannot hold 9000 rows of 9000 pixels"),
+        (
+            _content(PNG_OF_A_LARGE_CHUNK),
+            "a chunk at byte 33 claims 4294967280 bytes, more than the file has",
+        ),
+        (_content(JPEG_WITHOUT_PIXELS), "bytes cannot hold 12000 rows of 12000 pixels"),
+        (_content(JPEG_OF_MANY_SCANS), "has 20000 scans, more than the limit of 100"),
         (_content(png_claiming(20, 30)), "PNG file is damaged"),
         (_content(b"GIF89a" + bytes(50)), "no JPEG, PNG"),
         (_content(b"P6 " + b" " * 100_000), "no JPEG, PNG"),
