@@ -103,7 +103,7 @@ def _column(entries: Sequence[Mapping[str, Any]], key: str, field: str, kind: ty
         if type(value) is not kind:
             rule = "a text" if kind is str else "a whole number"
             raise FormatError(f"{key}[{position}].{field} must be {rule}, got {value!r:.60}: '{path}'")
-        if field.endswith("id") and kind is int and abs(value) > LARGEST_NUMBER:
+        if isinstance(value, int) and field.endswith("id") and abs(value) > LARGEST_NUMBER:
             raise FormatError(
                 f"{key}[{position}].{field} must be at most {LARGEST_NUMBER}, got {value!r:.60}: '{path}'"
             )

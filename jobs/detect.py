@@ -28,7 +28,7 @@ from jobs.console.stop_signals import Stopped, StopRequest, stoppable
 from jobs.console.summary import print_summary
 from jobs.derive import derive, exit_code
 from jobs.inputs.images import ImageList, default_shard_size, list_images, make_shards, remaining_shards
-from jobs.inputs.resolve import ResolvedJob, check_ground_truth, load_model, resolve_job
+from jobs.inputs.resolve import ResolvedJob, check_ground_truth, check_label_names, load_model, resolve_job
 from jobs.run.commit import Committer
 from jobs.run.folder import RunFolder, begin_run, check_folder
 from jobs.run.health import sampled_health
@@ -42,6 +42,7 @@ def detect(config: DetectConfig) -> int:
     images = list_images(config.images, limit=config.limit)
     spec = load_model(config)
     check_ground_truth(config, spec, images)
+    check_label_names(config, images)
     address = cluster_address(config.address)
     with ExitStack() as stack:
         stop = stack.enter_context(stoppable())

@@ -13,7 +13,7 @@ from bmodel.model_file import has_class_names, load_spec
 from bmodel.sidecar import ModelSpec, Precision, file_sha256
 from bmodel.validation import FrozenModel
 from cluster.cards.find_cards import FoundCards, card_numbers, find_cards
-from data.formats import FormatError, read_coco
+from data.formats import FormatError, label_stems, read_coco
 from data.ground_truth import read_ground_truth
 from jobs.config.detect_config import DetectConfig
 from jobs.config.paths import why_neither_file_nor_folder, why_not_a_file
@@ -96,6 +96,16 @@ def check_ground_truth(config: DetectConfig, spec: ModelSpec, images: ImageList)
         sizes = dict.fromkeys(images.image_ids.to_pylist(), (1, 1))
         with _format_errors_as_ours():
             read_ground_truth(path, images=sizes, class_names=spec.class_names)
+
+
+def check_label_names(config: DetectConfig, images: ImageList) -> None:
+    """Raise ConfigurationError when an image's label file can have no name: after detection it would be too late."""
+    if config.label_format == "none":
+        return
+    try:
+        label_stems(images.image_ids.to_pylist())
+    except FormatError as error:
+        raise ConfigurationError(f"--images: {error}; --label-format none writes no label files") from error
 
 
 def resolve_job(config: DetectConfig, spec: ModelSpec, *, cards_of_cluster: int | None) -> ResolvedJob:

@@ -76,6 +76,8 @@ BAD_COCO: list[tuple[Callable[[Document], object], str]] = [
     (change("images", 0, "file_name", value="day/a.jpg"), r"images\[1\].file_name must be there once"),
     (change("images", 1, "id", value=7), r"images\[1\].id must be there once, got 7 again"),
     (change("images", 1, "id", value="3"), r"images\[1\].id must be a whole number, got '3'"),
+    (change("images", 1, "id", value=-(10**4000)), r"images\[1\].id must be at most 9223372036854775807"),
+    (change("annotations", 0, "image_id", value=10**4000), r"annotations\[0\].image_id must be"),
     (change("images", 1, "height", value=0), r"images\[1\] must have a height and a width from 1"),
     (change("images", 1, "width", value=10**30), r"images\[1\] must have a height and a width from 1"),
     (change("images", 1, "width", value=50.5), r"images\[1\].width must be a whole number, got 50.5"),
@@ -177,3 +179,10 @@ def test_results_are_cocos_own_format() -> None:
     ]
     nothing = format_coco_results(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0))
     assert json.loads(f"[{nothing}]") == []
+
+
+def test_a_number_of_thousands_of_digits_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "instances.json"
+    path.write_text('{"images": [{"id": ' + "1" * 5_001 + "}]}")
+    with pytest.raises(FormatError, match="must be UTF-8 JSON"):
+        read_coco(path)

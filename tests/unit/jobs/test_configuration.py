@@ -158,6 +158,23 @@ def written(folder: Path, text: str | bytes) -> Path:
     return path
 
 
+# 351 bytes that stand for a list of a thousand million texts.
+MULTIPLIED = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 9)
+)
+
+
+def test_a_value_of_an_alias_is_shown_in_part_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, "conf: [" + "0.25, " * 10_000 + "]\n")
+    assert len(refusal(timed(), path)) < 500
+
+
+def test_aliases_may_be_used(tmp_path: Path) -> None:
+    path = written(tmp_path, "images: &place photos\nground-truth: *place\ndevice: timed\nservice-ms: 5\n")
+    config = parse_config({}, config_file=path)
+    assert (config.images, config.ground_truth) == ("photos", "photos")
+
+
 def test_yaml_supplies_what_the_command_line_leaves_out(tmp_path: Path) -> None:
     path = written(tmp_path, "images: photos\ndevice: timed\nservice-ms: 5\nconf: 0.3\nmax_failed: 2\n")
     config = parse_config({"conf": 0.4}, config_file=path)
@@ -186,6 +203,9 @@ def test_an_empty_yaml_file_supplies_nothing(tmp_path: Path) -> None:
         ("conf: !!python/object/apply:os.getcwd []\n", "is not YAML"),
         ("[" * 5000, "nested too deeply"),
         (b"\xff\xfe\x00conf", "is not YAML"),
+        (MULTIPLIED, "is not YAML: it stands for more than 100000 values"),
+        ("a: &a [*a]\n", "is not YAML: it stands for more than 100000 values"),
+        ("#" * 1_000_001, "must have at most 1000000 bytes, got 1000001"),
     ],
     ids=lambda value: str(value)[:25],
 )

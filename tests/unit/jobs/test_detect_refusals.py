@@ -65,6 +65,14 @@ def test_images_that_are_not_there(photos: Path, tmp_path: Path) -> None:
     assert not run.exists()
 
 
+def test_images_whose_label_files_can_have_no_name(photos: Path, tmp_path: Path) -> None:
+    for suffix in ("jpg", "png"):
+        written(tmp_path / f"{'A' * 251}.{suffix}", b"")
+    message = refusal(ConfigurationError, photos, tmp_path / "run", images=tmp_path)
+    assert "must have at most 255 bytes" in message
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"no onnx", "broken.onnx"), (b"", "broken.onnx")],
