@@ -18,6 +18,7 @@ SCHEMA_VERSION: Final = 1
 SIDECAR_SUFFIX: Final = ".spec.json"
 
 Precision = Literal["fp32", "int8", "mixed"]
+LayoutName = Literal["heads", "decoded"]
 DType = Literal["float32", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32"]
 
 
@@ -88,7 +89,7 @@ class ModelSpec(Frozen):
     precision: Precision = "fp32"
     input: TensorSpec
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
-    layout: Literal["heads", "decoded"]
+    layout: LayoutName
     heads: tuple[HeadSpec, ...] = Field(default=(), description="empty when the network decodes by itself")
     class_names: tuple[str, ...] = Field(min_length=1)
     normalisation: Normalisation = Normalisation()

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from bmodel.errors import ConfigurationError
 from tpu_worker import DEFAULT_MAX_PIXELS
 from tpu_worker.boxes import Detections
-from tpu_worker.decode_yolo import YoloDecoder
 from tpu_worker.devices.bmcv import CardPreprocessor
 from tpu_worker.devices.protocol import Device
 from tpu_worker.image_header import ImageError, read_header
 from tpu_worker.keep_memory import keep_freed_memory
 from tpu_worker.launch import Prepared
+from tpu_worker.layouts.registry import open_layout
 from tpu_worker.letterbox import InputWriter, Letterbox
 from tpu_worker.nms import best_first, suppress
 from tpu_worker.pipeline import Outputs, Pipeline
@@ -117,9 +117,7 @@ class _Stages:
         self._card = card
         self._spec = device.spec
         self._options = options
-        self._decoder = YoloDecoder(
-            self._spec, confidence=options.confidence, multi_label=options.multi_label
-        )
+        self._layout = open_layout(self._spec, confidence=options.confidence, multi_label=options.multi_label)
         self._read_options = ReadOptions(
             max_pixels=options.max_pixels,
             apply_exif=options.apply_exif,
@@ -177,7 +175,7 @@ class _Stages:
     def decode(self, outputs: Outputs, position: int, letterbox: Letterbox) -> Detections:
         """Raw outputs of one image to boxes in its pixels."""
         options = self._options
-        found = self._decoder.decode(outputs, position)
+        found = self._layout.decode(outputs, position)
         order = best_first(found.confidence, options.max_candidates)
         kept = order[
             suppress(

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.bench.material import Recorded
-from tpu_worker.decode_yolo import YoloDecoder
+from tpu_worker.layouts.registry import open_layout
 
 PUBLISHED_CANDIDATES = 4000  # an image, at conf 0.001
 
 
 def candidates(recorded: Recorded) -> NDArray[np.intp]:
-    decoder = YoloDecoder(recorded.spec, confidence=0.001, multi_label=True)
+    decoder = open_layout(recorded.spec, confidence=0.001, multi_label=True)
     return np.array([len(decoder.decode(heads, 0).confidence) for heads in recorded.heads], np.intp)
 
 

@@ -19,8 +19,8 @@ from tests.bench.record import Figure, Goal, Table
 from tests.bench.replay import ReplayDevice
 from tests.bench.serial_peer import Fit, SerialSample, fit_of
 from tpu_worker.boxes import Detections
-from tpu_worker.decode_yolo import YoloDecoder
 from tpu_worker.detector import DetectOptions, _Stages
+from tpu_worker.layouts.registry import open_layout
 from tpu_worker.nms import best_first
 
 ROUNDS = 7
@@ -155,7 +155,7 @@ def _flow_ms(
 
 def _suppression(recorded: Recorded) -> Table:
     """Time of each way at conf 0.001, candidates decoded and sorted beforehand."""
-    decoder = YoloDecoder(recorded.spec, confidence=0.001, multi_label=True)
+    decoder = open_layout(recorded.spec, confidence=0.001, multi_label=True)
     inputs = []
     for heads in recorded.heads:
         found = decoder.decode(heads, 0)

@@ -13,7 +13,8 @@ from bmodel.errors import ConfigurationError
 from bmodel.model_file import load_spec
 from bmodel.sidecar import read_sidecar, sidecar_path, write_sidecar
 from models.yolov7.family import MODEL_NAMES, ModelName
-from tpu_worker.decode_yolo import Candidates, YoloDecoder
+from tpu_worker.layouts.candidates import Candidates
+from tpu_worker.layouts.registry import open_layout
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (the extra 'models')")
 
@@ -77,7 +78,7 @@ def test_an_open_batch_takes_any(tmp_path: Path) -> None:
 
 def candidates(path: Path, images: np.ndarray) -> Candidates:
     """What the project's decoder makes of a file's outputs."""
-    decoder = YoloDecoder(load_spec(path), confidence=0.05, multi_label=True)
+    decoder = open_layout(load_spec(path), confidence=0.05, multi_label=True)
     return decoder.decode(run(path, images), 0)
 
 

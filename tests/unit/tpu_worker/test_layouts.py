@@ -10,7 +10,8 @@ from bmodel.errors import DeviceError
 from bmodel.sidecar import ModelSpec
 from tests.helpers.reference_detection import all_boxes
 from tests.helpers.small_specs import decoded_spec, head_spec
-from tpu_worker.decode_yolo import Candidates, YoloDecoder
+from tpu_worker.layouts.candidates import Candidates
+from tpu_worker.layouts.registry import open_layout
 
 Outputs = list[NDArray[np.float32]]
 
@@ -28,7 +29,7 @@ def random_outputs(spec: ModelSpec, seed: int = 0) -> Outputs:
 def decode(
     outputs: Outputs, spec: ModelSpec, position: int = 0, *, confidence: float, multi_label: bool = True
 ) -> Candidates:
-    return YoloDecoder(spec, confidence=confidence, multi_label=multi_label).decode(outputs, position)
+    return open_layout(spec, confidence=confidence, multi_label=multi_label).decode(outputs, position)
 
 
 def background(spec: ModelSpec) -> Outputs:

@@ -1,0 +1,1 @@
+"""How a network's outputs become candidate boxes: one module per layout, listed in `registry`."""
