@@ -110,7 +110,7 @@ def default_prepare_threads() -> int:
 
 
 class _Stages:
-    """Reading, letterboxing, inference and decoding as the pipeline calls them."""
+    """Preparing, inference and postprocessing as the pipeline calls them."""
 
     def __init__(self, device: Device, options: DetectOptions, card: CardPreprocessor | None) -> None:
         self._device = device
@@ -138,15 +138,15 @@ class _Stages:
         try:
             source = read_image(image.path, self._read_options)
         except ImageError as error:
-            return ImageFailure(stage="decode", reason=str(error))
+            return ImageFailure(stage="read", reason=str(error))
         except MemoryError:
-            return ImageFailure(stage="decode", reason="there is not enough memory to decode the image")
+            return ImageFailure(stage="read", reason="there is not enough memory to decode the image")
         read = time.perf_counter()
         letterbox = Letterbox.fit(source.size_hw, self._spec.input_hw)
         self._writer().write(source.bgr, letterbox, target, previous)
         written = time.perf_counter()
         return Prepared(
-            letterbox=letterbox, decode_ms=(read - started) * 1e3, preprocess_ms=(written - read) * 1e3
+            letterbox=letterbox, read_ms=(read - started) * 1e3, preprocess_ms=(written - read) * 1e3
         )
 
     def _prepare_on_card(
@@ -172,7 +172,7 @@ class _Stages:
         """Run the device."""
         return self._device.run(batch)
 
-    def decode(self, outputs: Outputs, position: int, letterbox: Letterbox) -> Detections:
+    def postprocess(self, outputs: Outputs, position: int, letterbox: Letterbox) -> Detections:
         """Raw outputs of one image to boxes in its pixels."""
         options = self._options
         found = self._layout.decode(outputs, position)

@@ -19,7 +19,7 @@ class Prepared:
     """An image in its slot: where it lies there, and the wall time of reading and of letterboxing, ms."""
 
     letterbox: Letterbox
-    decode_ms: float
+    read_ms: float
     preprocess_ms: float
     prepared_on: PreparedOn = "host"
 

@@ -1,6 +1,6 @@
-"""Preparing, inference and decoding side by side, so that the device never waits for the host.
+"""Preparing, inference and postprocessing side by side, so that the device never waits for the host.
 
-    detect()  ──►  prepare (a few threads)  ──►  device (one thread)  ──►  decode (one thread)  ──►  results
+    detect()  ──►  prepare (a few threads)  ──►  device (one thread)  ──►  postprocess (one thread)  ──►  results
               slots                        ready launches            outputs
 
 A launch is one batch of one call. Its slot, the preallocated input array, is given out by the caller's thread and
@@ -27,8 +27,8 @@ from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes
 
 Outputs = list[NDArray[np.float32]]
 
-# Launches whose outputs wait for decoding; more would only delay the moment at which preparing is held back.
-_DECODE_QUEUE: Final = 2
+# Launches whose outputs wait for postprocessing; more would only delay the moment at which preparing is held back.
+_POSTPROCESS_QUEUE: Final = 2
 
 
 class Stages(Protocol):
@@ -42,7 +42,7 @@ class Stages(Protocol):
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run the device."""
 
-    def decode(self, outputs: Outputs, position: int, letterbox: Letterbox) -> Detections:
+    def postprocess(self, outputs: Outputs, position: int, letterbox: Letterbox) -> Detections:
         """Detections of the image at `position` in the batch."""
 
 
@@ -60,12 +60,12 @@ class Pipeline:
             self._free.put(Slot(input_shape))
         self._to_prepare: queue.SimpleQueue[tuple[Launch, int] | None] = queue.SimpleQueue()
         self._to_run: queue.SimpleQueue[Launch | None] = queue.SimpleQueue()
-        self._to_decode: queue.Queue[tuple[Launch, Outputs] | None] = queue.Queue(_DECODE_QUEUE)
+        self._to_postprocess: queue.Queue[tuple[Launch, Outputs] | None] = queue.Queue(_POSTPROCESS_QUEUE)
         self._feeding = threading.Lock()
         self._closed = False
         self._preparers = [_start(self._prepare_all, f"prepare-{n}") for n in range(prepare_threads)]
         self._runner = _start(self._run_all, "device")
-        self._decoder = _start(self._decode_all, "decode")
+        self._postprocessor = _start(self._postprocess_all, "postprocess")
 
     def run(self, images: Sequence[ImageRef]) -> list[ImageResult]:
         """Results in the order of the images; raises what a stage raised, once for the whole call."""
@@ -96,8 +96,8 @@ class Pipeline:
             thread.join()
         self._to_run.put(None)
         self._runner.join()
-        self._to_decode.put(None)
-        self._decoder.join()
+        self._to_postprocess.put(None)
+        self._postprocessor.join()
 
     def _feed(self, call: Call) -> None:
         if self._closed:
@@ -147,7 +147,7 @@ class Pipeline:
                     launch.call.fail(error)
             self._free.put(launch.slot)
             if outputs is not None:
-                self._to_decode.put((launch, outputs))
+                self._to_postprocess.put((launch, outputs))
 
     def _infer(self, launch: Launch) -> Outputs:
         started = time.perf_counter()
@@ -155,23 +155,23 @@ class Pipeline:
         launch.inference_ms = (time.perf_counter() - started) * 1e3
         return outputs
 
-    def _decode_all(self) -> None:
-        while (work := self._to_decode.get()) is not None:
+    def _postprocess_all(self) -> None:
+        while (work := self._to_postprocess.get()) is not None:
             launch, outputs = work
             try:
-                self._decode(launch, outputs)
+                self._postprocess(launch, outputs)
             except BaseException as error:  # noqa: BLE001 - raised to the caller of run
                 launch.call.fail(error)
 
-    def _decode(self, launch: Launch, outputs: Outputs) -> None:
+    def _postprocess(self, launch: Launch, outputs: Outputs) -> None:
         share_ms = launch.inference_ms / sum(prepared is not None for prepared in launch.prepared)
         for position, prepared in enumerate(launch.prepared):
             if prepared is None:
                 continue
             started = time.perf_counter()
-            detections = self._stages.decode(outputs, position, prepared.letterbox)
+            detections = self._stages.postprocess(outputs, position, prepared.letterbox)
             times = StageTimes(
-                decode_ms=prepared.decode_ms,
+                read_ms=prepared.read_ms,
                 preprocess_ms=prepared.preprocess_ms,
                 inference_ms=share_ms,
                 postprocess_ms=(time.perf_counter() - started) * 1e3,

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from tpu_worker.boxes import Detections
 
-Stage = Literal["decode", "preprocess", "inference", "postprocess"]
+Stage = Literal["read", "preprocess", "inference", "postprocess"]
 # Threads of a worker that read and letterbox, at most, unless an option says otherwise.
 MOST_PREPARE_THREADS: Final = 4
 PreparedOn = Literal["host", "card"]
@@ -37,7 +37,7 @@ class ImageRef:
 class StageTimes:
     """Wall time an image spent in each stage, ms; a batch's inference time is shared evenly by its images."""
 
-    decode_ms: float = 0.0
+    read_ms: float = 0.0
     preprocess_ms: float = 0.0
     inference_ms: float = 0.0
     postprocess_ms: float = 0.0

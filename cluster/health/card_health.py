@@ -50,24 +50,22 @@ def read_card(device_id: int) -> CardHealth:
     return libsophon.read_health(device_id)
 
 
-def over_hot(chip_celsius: int) -> str | None:
+def over_hot(chip_temperature_c: int) -> str | None:
     """What is wrong with a chip's temperature, and what to do; None when nothing is."""
-    if chip_celsius > FAULTY_CELSIUS:
+    if chip_temperature_c > FAULTY_CELSIUS:
         return (
-            f"{chip_celsius} °C: above {FAULTY_CELSIUS} °C the driver calls a card faulty; stop it and see to its "
+            f"{chip_temperature_c} °C: above {FAULTY_CELSIUS} °C the driver calls a card faulty; stop it and see to its "
             "cooling"
         )
-    if chip_celsius >= SLOWED_CELSIUS:
-        return (
-            f"{chip_celsius} °C: from {SLOWED_CELSIUS} °C on the driver slows a card down; see to its cooling"
-        )
+    if chip_temperature_c >= SLOWED_CELSIUS:
+        return f"{chip_temperature_c} °C: from {SLOWED_CELSIUS} °C on the driver slows a card down; see to its cooling"
     return None
 
 
 class HealthSampler:
     """The actor's body: reads cards of its host and publishes them to Ray's metrics. A plain class.
 
-    The metrics are ray_raysail_card_chip_celsius{card="host/0"} and so on.
+    The metrics are ray_raysail_card_chip_temperature_c{card="host/0"} and so on.
     """
 
     def __init__(self, host: str, read: ReadCard = read_card) -> None:

@@ -71,7 +71,7 @@ class HealthWatch:
                 self._tell_once(card, "silent", f"card {card} does not tell its state: {sample.error}")
             return
         self._silences[card] = 0
-        celsius = sample.health.chip_celsius
+        celsius = sample.health.chip_temperature_c
         if problem := over_hot(celsius):
             level = "faulty" if celsius > FAULTY_CELSIUS else "slowed"
             self._tell_once(card, level, f"card {card} is too hot: {problem}")

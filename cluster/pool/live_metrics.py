@@ -73,8 +73,8 @@ STAGE_MS: Final = LiveMetric(
 HEALTH: Final = {
     name: LiveMetric(name=f"raysail_card_{name}", kind="gauge", description=description)
     for name, description in (
-        ("chip_celsius", "Temperature of the chip"),
-        ("board_celsius", "Temperature of the board"),
+        ("chip_temperature_c", "Temperature of the chip"),
+        ("board_temperature_c", "Temperature of the board"),
         ("memory_used_mb", "Memory in use on the card"),
         ("utilisation_percent", "Utilisation of the tensor processor"),
     )

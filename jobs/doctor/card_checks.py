@@ -151,8 +151,8 @@ def _state_of(device_id: int) -> Check:
     except DeviceError as error:
         return Check(name=name, status="fail", found=str(error), hint=SILENT)
     found = (
-        f"chip {health.chip_celsius} °C, board {health.board_celsius} °C, {health.memory_used_mb} of "
+        f"chip {health.chip_temperature_c} °C, board {health.board_temperature_c} °C, {health.memory_used_mb} of "
         f"{health.memory_total_mb} MB used, {health.utilisation_percent} % busy"
     )
-    hot = over_hot(health.chip_celsius)
+    hot = over_hot(health.chip_temperature_c)
     return Check(name=name, status="fail" if hot else "ok", found=found, hint=hot or "")

@@ -24,9 +24,9 @@ class CardHealthMetrics(FrozenModel):
     samples: int
     unanswered: int = Field(description="samples at which the card did not tell its state")
     slowed_samples: int = Field(description=f"samples at {SLOWED_CELSIUS} °C or more")
-    chip_celsius_max: int | None
-    chip_celsius_mean: float | None
-    board_celsius_max: int | None
+    chip_temperature_c_max: int | None
+    chip_temperature_c_mean: float | None
+    board_temperature_c_max: int | None
     memory_used_mb_max: int | None
     utilisation_percent_mean: float | None
 
@@ -58,20 +58,20 @@ def _summary(card: str, columns: dict[str, list[object]]) -> CardHealthMetrics:
         samples=total,
         unanswered=total - len(chip),
         slowed_samples=sum(celsius >= SLOWED_CELSIUS for celsius in chip),
-        chip_celsius_max=max(chip, default=None),
-        chip_celsius_mean=_mean(chip),
-        board_celsius_max=max(board, default=None),
+        chip_temperature_c_max=max(chip, default=None),
+        chip_temperature_c_mean=_mean(chip),
+        board_temperature_c_max=max(board, default=None),
         memory_used_mb_max=max(memory, default=None),
         utilisation_percent_mean=_mean(busy),
     )
 
 
-def _state(chip_celsius: Sequence[int]) -> Literal["ok", "slowed", "faulty", "silent"]:
-    if not chip_celsius:
+def _state(chip_temperature_c: Sequence[int]) -> Literal["ok", "slowed", "faulty", "silent"]:
+    if not chip_temperature_c:
         return "silent"
-    if max(chip_celsius) > FAULTY_CELSIUS:
+    if max(chip_temperature_c) > FAULTY_CELSIUS:
         return "faulty"
-    return "slowed" if max(chip_celsius) >= SLOWED_CELSIUS else "ok"
+    return "slowed" if max(chip_temperature_c) >= SLOWED_CELSIUS else "ok"
 
 
 def _known(values: Sequence[object]) -> list[int]:

@@ -12,7 +12,7 @@ from bmodel.sidecar import ModelSpec
 from data.ground_truth import GroundTruth, read_ground_truth
 from jobs.inputs.resolve import ModelMetrics
 from jobs.measure.card_health import CardHealthMetrics
-from jobs.measure.latency import read_timings, summarise_latency, summarise_throughput
+from jobs.measure.latency import STAGES, read_timings, summarise_latency, summarise_throughput
 from jobs.measure.mean_ap import Evaluator, MeanAp, evaluate
 from jobs.measure.metrics import CardMetrics, ImageCounts, Metrics, PreparedMetrics, TimeSpent
 from jobs.measure.score import ScoreProtocol, score_of
@@ -91,7 +91,8 @@ def _count_images(tables: Iterable[pa.Table]) -> ImageCounts:
         total += table.num_rows
         failures.update(stage for stage in table.column("stage").to_pylist() if stage is not None)
     failed = sum(failures.values())
-    return ImageCounts(total=total, ok=total - failed, failed=failed, failures=dict(sorted(failures.items())))
+    by_stage = {stage: failures[stage] for stage in STAGES if stage in failures}
+    return ImageCounts(total=total, ok=total - failed, failed=failed, failures=by_stage)
 
 
 def _count_prepared(tables: Iterable[pa.Table]) -> PreparedMetrics:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from bmodel.errors import ConfigurationError, RunError
 from bmodel.validation import FrozenModel
@@ -17,8 +17,9 @@ from jobs.measure.latency import LatencyMetrics, ThroughputMetrics
 from jobs.measure.mean_ap_values import MeanAp
 from jobs.measure.score import ScoreProtocol
 from jobs.run.folder import SUCCESS, RunFolder
+from jobs.run.old_names import current_metrics
 
-METRICS_SCHEMA_VERSION: Final = 1
+METRICS_SCHEMA_VERSION: Final = 2
 
 
 class ImageCounts(FrozenModel):
@@ -31,7 +32,7 @@ class ImageCounts(FrozenModel):
 
 
 class PreparedMetrics(FrozenModel):
-    """Images by where they were decoded and letterboxed; those on the host are what the card does not take."""
+    """Images by where they were read and letterboxed; those on the host are what the card does not take."""
 
     card: int
     host: int
@@ -59,9 +60,9 @@ class TimeSpent(FrozenModel):
 
 
 class Metrics(FrozenModel):
-    """The content of metrics.json."""
+    """The content of metrics.json; that of schema version 1 is read as version 2."""
 
-    schema_version: Literal[1] = METRICS_SCHEMA_VERSION
+    schema_version: Literal[2] = METRICS_SCHEMA_VERSION
     device: str
     images: ImageCounts
     detections: int
@@ -80,6 +81,12 @@ class Metrics(FrozenModel):
     model: ModelMetrics
     time: TimeSpent
     versions: dict[str, str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_1(cls, content: Any) -> Any:
+        is_old = isinstance(content, dict) and content.get("schema_version") == 1
+        return current_metrics(content) if is_old else content
 
 
 def card_accounts(slots: Iterable[SlotState]) -> dict[str, CardMetrics]:

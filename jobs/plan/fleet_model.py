@@ -85,7 +85,7 @@ def _fixed_stations(costs: HostCosts, fleet: Fleet, work: Work) -> list[tuple[st
     workers_ms = costs.crowded_ms(fleet.cards_per_host / fleet.cores_per_host)
     cpu_ms = workers_ms + (costs.driver_image_ms + costs.shard_ms / work.shard_size) / fleet.hosts
     cores = max(fleet.cores_per_host - costs.resident_cores, 0.05)
-    prepare_ms = costs.decode_ms + costs.preprocess_ms
+    prepare_ms = costs.read_ms + costs.preprocess_ms
     driver_ms = costs.driver_image_ms + costs.driver_shard_ms / work.shard_size
     return [
         *stations,
@@ -100,7 +100,7 @@ def _fixed_stations(costs: HostCosts, fleet: Fleet, work: Work) -> list[tuple[st
             f"{fleet.hosts} x {cores:.3g} for work x {cpu_ms:.3g} ms",
         ),
         (
-            "decode thread",
+            "postprocess thread",
             fleet.cards * 1000 / costs.postprocess_ms,
             f"1 a card x {costs.postprocess_ms:.3g} ms",
         ),

@@ -171,7 +171,7 @@ def _table(results: Sequence[ImageResult], spec: ModelSpec) -> ShardResult:
 def _mean_stages(results: Sequence[ImageResult]) -> dict[str, float]:
     return {
         stage: _mean([getattr(result.times, f"{stage}_ms") for result in results])
-        for stage in ("decode", "preprocess", "postprocess")
+        for stage in ("read", "preprocess", "postprocess")
     }
 
 

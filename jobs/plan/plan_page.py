@@ -13,7 +13,7 @@ _NAMES = {
     "network": "the hosts' network",
     "prepare threads": "the threads that read and letterbox",
     "cores": "the hosts' cores",
-    "decode thread": "the thread that decodes a card's outputs",
+    "postprocess thread": "the thread that turns a card's outputs into boxes",
     "driver": "the driver",
     "card": "the cards",
 }
@@ -45,9 +45,9 @@ def _question(plan: FleetPlan) -> list[str]:
 
 
 def _stations(stations: Sequence[Station]) -> list[str]:
-    lines = [f"{'station':<16}{'images/s':>10}{'used':>7}  what it is"]
+    lines = [f"{'station':<20}{'images/s':>10}{'used':>7}  what it is"]
     return lines + [
-        f"{station.name:<16}{decimal(station.images_per_s):>10}{station.used:>7.0%}  {station.what}"
+        f"{station.name:<20}{decimal(station.images_per_s):>10}{station.used:>7.0%}  {station.what}"
         for station in stations
     ]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from bmodel.errors import ConfigurationError
 from bmodel.sidecar import Frozen
@@ -16,6 +16,7 @@ from jobs.config.paths import why_neither_file_nor_folder
 from jobs.measure.latency import ITimeSource
 from jobs.measure.metrics import METRICS, read_metrics
 from jobs.run.folder import RunFolder, open_run
+from jobs.run.old_names import current_costs
 from tpu_worker.values import MOST_PREPARE_THREADS
 
 Positive = Annotated[float, Field(gt=0)]
@@ -32,14 +33,14 @@ class Value(Frozen):
 class HostCosts(Value):
     """CPU time of one core, ms: an image's in its worker and in the driver, and a shard's; and where they are from.
 
-    decode_ms is for images of `image_megapixels`; preprocess_ms, postprocess_ms and handling_ms (threads, queues,
+    read_ms is for images of `image_megapixels`; preprocess_ms, postprocess_ms and handling_ms (threads, queues,
     the device's host part, tables) are for a network's input of `input_megapixels`. shard_ms: Ray's calls and the
     commit of one shard, on the driver's host; driver_shard_ms is the driver's own part. resident_cores: what Ray's
     processes take of each host. crowding: by what share an image costs more for each doubling of the workers a core above
     one on two cores, since they take the caches from one another. handover_ms: how long a card stands idle between two launches.
     """
 
-    decode_ms: NotNegative
+    read_ms: NotNegative
     preprocess_ms: NotNegative
     postprocess_ms: NotNegative
     handling_ms: NotNegative
@@ -57,13 +58,18 @@ class HostCosts(Value):
     image_bytes: Positive
     source: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_today(cls, content: Any) -> Any:
+        return current_costs(content) if isinstance(content, dict) else content
+
     def scaled(self, *, image_megapixels: float, input_megapixels: float) -> HostCosts:
-        """The costs for other sizes: decoding goes with the image's pixels, all else with those of the input."""
+        """The costs for other sizes: reading goes with the image's pixels, all else with those of the input."""
         by_image = image_megapixels / self.image_megapixels
         by_input = input_megapixels / self.input_megapixels
         return self.model_copy(
             update={
-                "decode_ms": self.decode_ms * by_image,
+                "read_ms": self.read_ms * by_image,
                 "preprocess_ms": self.preprocess_ms * by_input,
                 "postprocess_ms": self.postprocess_ms * by_input,
                 "handling_ms": self.handling_ms * by_input,
@@ -80,7 +86,7 @@ class HostCosts(Value):
     @property
     def worker_ms(self) -> float:
         """CPU time an image in its worker's process, one to itself on two cores."""
-        return self.decode_ms + self.preprocess_ms + self.postprocess_ms + self.handling_ms
+        return self.read_ms + self.preprocess_ms + self.postprocess_ms + self.handling_ms
 
 
 class CardTime(Value):
@@ -164,7 +170,7 @@ def costs_of_run(run: RunFolder, defaults: HostCosts) -> HostCosts:
     scaled = defaults.scaled(image_megapixels=_megapixels(run), input_megapixels=height * width / 1e6)
     return scaled.model_copy(
         update={
-            **{f"{stage}_ms": stages[stage].mean_ms for stage in ("decode", "preprocess", "postprocess")},
+            **{f"{stage}_ms": stages[stage].mean_ms for stage in ("read", "preprocess", "postprocess")},
             "source": f"stage times of the run '{run.store.place}', wall time; the rest {defaults.source}",
         }
     )

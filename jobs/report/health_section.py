@@ -47,7 +47,7 @@ _RANK = {"faulty": 0, "slowed": 1, "silent": 3, "ok": 4}
 
 
 def _health_note(card: CardHealthMetrics) -> tuple[str, str]:
-    hottest = f"{card.chip_celsius_max} °C"
+    hottest = f"{card.chip_temperature_c_max} °C"
     share = f"{count(card.slowed_samples)} of {plural(card.samples - card.unanswered, 'sample')}"
     if card.state == "faulty":
         note = (

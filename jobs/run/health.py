@@ -83,8 +83,8 @@ def _row(card: str, sample: Sample, run_started_s: float) -> dict[str, object]:
     return {
         "card": card,
         "sampled_ms": (sample.time_s - run_started_s) * 1000,
-        "chip_temperature_c": health.chip_celsius if health else None,
-        "board_temperature_c": health.board_celsius if health else None,
+        "chip_temperature_c": health.chip_temperature_c if health else None,
+        "board_temperature_c": health.board_temperature_c if health else None,
         "memory_used_mb": health.memory_used_mb if health else None,
         "utilisation_percent": health.utilisation_percent if health else None,
         "error": None if health else sample.error,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.run.old_names import current_part
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParquetBytes:
@@ -34,8 +36,11 @@ def row_count(data: bytes) -> int:
 
 
 def table_of(data: bytes, schema: pa.Schema) -> pa.Table:
-    """Decode Parquet bytes and check the columns; raises pa.ArrowInvalid when they are not such a file."""
-    table = pq.read_table(pa.BufferReader(data))
+    """Read Parquet bytes and check the columns; raises pa.ArrowInvalid when they are not such a file.
+
+    schema: today's; a part that Raysail 0.1 wrote gets its names.
+    """
+    table = current_part(pq.read_table(pa.BufferReader(data)))
     if table.schema.names != schema.names:
         raise pa.ArrowInvalid(f"columns must be {schema.names}, got {table.schema.names}")
     return table.cast(schema)

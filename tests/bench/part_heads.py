@@ -46,7 +46,7 @@ def measure(material: Material) -> Findings:
 
 def _ours(recorded: Recorded, confidence: float) -> Callable[[Heads, int], Detections]:
     stages = _Stages(ReplayDevice(recorded.spec, recorded.heads), DetectOptions(confidence=confidence), None)
-    return lambda heads, number: stages.decode(heads, 0, recorded.letterboxes[number])
+    return lambda heads, number: stages.postprocess(heads, 0, recorded.letterboxes[number])
 
 
 def _theirs(recorded: Recorded, confidence: float) -> Callable[[Heads, int], NDArray[np.floating]]:

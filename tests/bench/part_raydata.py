@@ -142,7 +142,9 @@ def stages_cpu_ms(material: Material, setting: Setting) -> dict[str, float]:
         "read and decode": lambda: [read_image(str(path), ReadOptions()) for path in material.images],
         "letterbox": write,
         "network": lambda: [device.run(batch) for _ in images],
-        "boxes": lambda: [stages.decode(heads, 0, fit) for heads, fit in zip(answers, fits, strict=True)],
+        "boxes": lambda: [
+            stages.postprocess(heads, 0, fit) for heads, fit in zip(answers, fits, strict=True)
+        ],
     }
     found = {name: float(np.median([cpu_s(step) for _ in range(3)])) for name, step in steps.items()}
     device.close()

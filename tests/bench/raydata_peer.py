@@ -87,7 +87,7 @@ class Decode:
             )
         heads = [row[f"head{n}"][None] for n in range(len(setting.spec.outputs))]
         fit = Letterbox.fit((int(row["height"]), int(row["width"])), setting.spec.input_hw)
-        found = self._stages.decode(heads, 0, fit)
+        found = self._stages.postprocess(heads, 0, fit)
         return {
             "path": row["path"],
             "boxes": found.xyxy.ravel().tolist(),

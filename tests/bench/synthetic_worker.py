@@ -64,7 +64,7 @@ def found(image: ImageRef, classes: int) -> ImageResult:
             class_id=dice.integers(0, classes, DETECTIONS).astype(np.int32),
         ),
         failure=None,
-        times=StageTimes(decode_ms=1.9, preprocess_ms=0.9, inference_ms=20.0, postprocess_ms=0.5),
+        times=StageTimes(read_ms=1.9, preprocess_ms=0.9, inference_ms=20.0, postprocess_ms=0.5),
         started_s=image.index * 0.02,
         finished_s=image.index * 0.02 + 0.03,
     )

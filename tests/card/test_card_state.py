@@ -32,8 +32,8 @@ def test_a_card_tells_a_state_that_can_be(read: ReadCard, card_id: int) -> None:
     except LibraryError as error:
         pytest.skip(f"NO STATE: {error}")
     print(health)  # noqa: T201 - to be sent back
-    assert 0 < health.board_celsius < FAULTY_CELSIUS
-    assert 0 < health.chip_celsius < FAULTY_CELSIUS
+    assert 0 < health.board_temperature_c < FAULTY_CELSIUS
+    assert 0 < health.chip_temperature_c < FAULTY_CELSIUS
     assert 0 <= health.memory_used_mb <= health.memory_total_mb
     assert health.memory_total_mb > 1000, "the unit must be MB"
     assert 0 <= health.utilisation_percent <= 100

@@ -371,8 +371,8 @@ def test_8_every_error_of_sail_becomes_ours(stand_in: ModuleType, call: str, kin
 
 def test_health_is_read_and_a_silent_card_is_named(stand_in: ModuleType) -> None:
     assert read_health(0) == CardHealth(
-        chip_celsius=52,
-        board_celsius=41,
+        chip_temperature_c=52,
+        board_temperature_c=41,
         memory_total_mb=12288,
         memory_used_mb=310,
         utilisation_percent=77,

@@ -23,7 +23,7 @@ TINY_ONNX = ROOT / "models" / "tiny.onnx"
 TINY_BMODEL = ROOT / "bmodel" / "tiny_fp32_1b.bmodel"
 # What differs between two runs that found the same: when, where, and how long it took.
 CIRCUMSTANCES = (
-    *("decode_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "started_ms", "finished_ms"),
+    *("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "started_ms", "finished_ms"),
     *("batch", "card", "attempt"),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.plan.values import CardTime, HostCosts, Work
 
 COSTS = HostCosts(
-    decode_ms=2.0,
+    read_ms=2.0,
     preprocess_ms=2.0,
     postprocess_ms=1.0,
     handling_ms=1.0,

@@ -156,7 +156,7 @@ def _result(
     dice: np.random.Generator,
 ) -> ImageResult:
     times = StageTimes(
-        decode_ms=2 + number % 3, preprocess_ms=1.0, inference_ms=20 + number % 7, postprocess_ms=0.5
+        read_ms=2 + number % 3, preprocess_ms=1.0, inference_ms=20 + number % 7, postprocess_ms=0.5
     )
     half = number >= like.images // 2
     started = STARTED_S + 3 + 0.03 * number / like.cards + (like.pause_s if half else 0.0)
@@ -165,9 +165,7 @@ def _result(
         image=ImageRef(index=number, image_id=image_id, path=f"/nowhere/{image_id}"),
         size_hw=None if failed else SIZE_HW,
         detections=None if failed else _detections(number, boxes, class_ids, like, dice),
-        failure=ImageFailure(stage="decode", reason=f"the JPEG file <{number}> is damaged")
-        if failed
-        else None,
+        failure=ImageFailure(stage="read", reason=f"the JPEG file <{number}> is damaged") if failed else None,
         times=times,
         started_s=started,
         finished_s=started + 0.04,

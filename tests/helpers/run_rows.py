@@ -51,8 +51,8 @@ def results_of(
             image=image,
             size_hw=None if image.index in failed else SIZE_HW,
             detections=None if image.index in failed else detections_of(image.index),
-            failure=ImageFailure(stage="decode", reason="made up") if image.index in failed else None,
-            times=StageTimes(decode_ms=1, preprocess_ms=2, inference_ms=ms, postprocess_ms=3),
+            failure=ImageFailure(stage="read", reason="made up") if image.index in failed else None,
+            times=StageTimes(read_ms=1, preprocess_ms=2, inference_ms=ms, postprocess_ms=3),
             started_s=1000.0 + image.index,
             finished_s=1000.5 + image.index,
         )

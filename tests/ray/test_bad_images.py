@@ -74,7 +74,7 @@ def test_every_entry_has_one_row_and_the_run_is_complete(
         "total": len(by_name),
         "ok": len(GOOD),
         "failed": len(BAD) + 3,
-        "failures": {"decode": len(BAD) + 3},
+        "failures": {"read": len(BAD) + 3},
     }
 
 
@@ -98,7 +98,7 @@ def test_bad_images_are_rows_with_a_reason(
     name: str, words: str, bad_run: tuple[Path, dict[str, dict[str, Any]]]
 ) -> None:
     row = bad_run[1][name]
-    assert (row["status"], row["stage"]) == ("failed", "decode")
+    assert (row["status"], row["stage"]) == ("failed", "read")
     assert words in row["reason"]
     assert row["detections"] == 0
     assert not (bad_run[0] / "labels" / f"{Path(name).stem}.txt").exists()

@@ -52,7 +52,7 @@ def test_a_run_on_sail_samples_the_cards_health(sail_stand_in: dict[str, str], t
     # On a machine that stalls an answer may come too late to count.
     assert card["samples"] > card["unanswered"]
     # What the stand-in says of itself.
-    assert (card["chip_celsius_max"], card["board_celsius_max"]) == (52, 41)
+    assert (card["chip_temperature_c_max"], card["board_temperature_c_max"]) == (52, 41)
     assert (card["memory_used_mb_max"], card["utilisation_percent_mean"]) == (310, 77)
     table = pq.read_table(run / "health.parquet")
     assert table.num_rows == card["samples"]
@@ -146,7 +146,11 @@ def test_a_sampler_is_replaced_before_it_has_too_many_cards_open(cluster: Shared
 
 
 COOL = CardHealth(
-    chip_celsius=50, board_celsius=40, memory_total_mb=12288, memory_used_mb=100, utilisation_percent=9
+    chip_temperature_c=50,
+    board_temperature_c=40,
+    memory_total_mb=12288,
+    memory_used_mb=100,
+    utilisation_percent=9,
 )
 
 

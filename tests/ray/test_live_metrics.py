@@ -79,7 +79,7 @@ def test_a_cards_images_stages_and_starts_are_counted(
     assert 4 <= images <= 40
     assert grown("ray_raysail_worker_starts_total", card) == 1
     assert grown("ray_raysail_detections_total", card) > 0
-    for stage in ("decode", "preprocess", "inference", "postprocess"):
+    for stage in ("read", "preprocess", "inference", "postprocess"):
         assert grown("ray_raysail_stage_ms_count", f"{card},{stage}") == images
     # A machine that stalls makes it more; another unit, or another stage's, would be far off.
     inference_ms = grown("ray_raysail_stage_spent_ms_total", f"{card},inference") / images

@@ -45,7 +45,7 @@ def planned(costs: HostCosts, cards: int) -> Pace:
 
 
 def test_the_measured_costs_are_those_of_a_host_at_work(costs: HostCosts, street: Path) -> None:
-    assert all(0 < value < 50 for value in (costs.decode_ms, costs.preprocess_ms, costs.postprocess_ms))
+    assert all(0 < value < 50 for value in (costs.read_ms, costs.preprocess_ms, costs.postprocess_ms))
     assert costs.image_megapixels == pytest.approx(416 * 416 / 1e6)
     sizes = [path.stat().st_size for path in street.rglob("*.jpg")]
     assert costs.image_bytes == pytest.approx(sum(sizes) / len(sizes))

@@ -63,7 +63,7 @@ class CardPreprocessor:
         """Fill `target` (3, H, W) with a JPEG file's image, normalised; None when it is left to the host.
 
         source_hw: height and width that the file's header states; the card has to find the same.
-        started: when preparing began by `time.perf_counter`, from which decode_ms counts; None: now.
+        started: when preparing began by `time.perf_counter`, from which read_ms counts; None: now.
         An image that is left to the host leaves `target` as it was.
         """
         if started is None:
@@ -79,7 +79,7 @@ class CardPreprocessor:
         target[...] = planes
         return Prepared(
             letterbox=letterbox,
-            decode_ms=(read - started) * 1e3,
+            read_ms=(read - started) * 1e3,
             preprocess_ms=(time.perf_counter() - read) * 1e3,
             prepared_on="card",
         )

@@ -62,8 +62,8 @@ def read_health(device_id: int) -> CardHealth:
                 )
             _check(status, f"card {device_id}: its state cannot be read: {call}", start)
     return CardHealth(
-        chip_celsius=chip.value,
-        board_celsius=board.value,
+        chip_temperature_c=chip.value,
+        board_temperature_c=board.value,
         memory_total_mb=state.memory_total,
         memory_used_mb=state.memory_used,
         utilisation_percent=state.utilisation,

@@ -43,8 +43,8 @@ _STALE: Final = np.array([85, 2, 119, 33, 7, 101, 64, 19], np.float32)
 class CardHealth:
     """A card's state: temperatures in °C, memory in MB, utilisation of its tensor processor in percent."""
 
-    chip_celsius: int
-    board_celsius: int
+    chip_temperature_c: int
+    board_temperature_c: int
     memory_total_mb: int
     memory_used_mb: int
     utilisation_percent: int
@@ -199,8 +199,8 @@ def read_health(device_id: int) -> CardHealth:
     with _translated(f"card {device_id}", "its state cannot be read"):
         total, used, utilisation = sail.get_dev_stat(device_id)
         return CardHealth(
-            chip_celsius=int(sail.get_chip_temp(device_id)),
-            board_celsius=int(sail.get_board_temp(device_id)),
+            chip_temperature_c=int(sail.get_chip_temp(device_id)),
+            board_temperature_c=int(sail.get_board_temp(device_id)),
             memory_total_mb=int(total),
             memory_used_mb=int(used),
             utilisation_percent=int(utilisation),

@@ -54,7 +54,7 @@ def finished_run(
             image=failed,
             size_hw=None,
             detections=None,
-            failure=ImageFailure(stage="decode", reason="cut short"),
+            failure=ImageFailure(stage="read", reason="cut short"),
             times=StageTimes(),
             started_s=1.0,
             finished_s=1.1,

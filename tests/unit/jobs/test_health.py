@@ -24,8 +24,8 @@ from tpu_worker.devices.sail import CardHealth
 
 def health(chip: int = 60, *, busy: int = 50) -> CardHealth:
     return CardHealth(
-        chip_celsius=chip,
-        board_celsius=chip - 10,
+        chip_temperature_c=chip,
+        board_temperature_c=chip - 10,
         memory_total_mb=12288,
         memory_used_mb=chip * 10,
         utilisation_percent=busy,
@@ -136,10 +136,14 @@ def test_samples_are_kept_over_a_resumed_run_and_summed_up(tmp_path: Path) -> No
         0,
         1,
     )
-    assert (hot.chip_celsius_max, hot.chip_celsius_mean, hot.board_celsius_max) == (90, 75.0, 80)
+    assert (hot.chip_temperature_c_max, hot.chip_temperature_c_mean, hot.board_temperature_c_max) == (
+        90,
+        75.0,
+        80,
+    )
     assert (hot.memory_used_mb_max, hot.utilisation_percent_mean) == (900, 20.0)
     assert (silent.card, silent.state, silent.samples, silent.unanswered) == ("b/1", "silent", 1, 1)
-    assert silent.chip_celsius_max is None
+    assert silent.chip_temperature_c_max is None
 
 
 @pytest.mark.parametrize(("chip", "state"), [(84, "ok"), (85, "slowed"), (95, "slowed"), (96, "faulty")])

@@ -22,7 +22,7 @@ def timings(
     started_ms: list[float], finished_ms: list[float], *, inference_ms: list[float] | None = None
 ) -> Timings:
     count = len(started_ms)
-    times = {stage: np.full(count, 1.0) for stage in ("decode", "preprocess", "postprocess")}
+    times = {stage: np.full(count, 1.0) for stage in ("read", "preprocess", "postprocess")}
     times["inference"] = np.array(inference_ms if inference_ms is not None else [5.0] * count)
     return Timings(stages=times, started_ms=np.array(started_ms), finished_ms=np.array(finished_ms))
 

@@ -145,7 +145,7 @@ def test_a_runs_stage_times_are_the_hosts(tmp_path: Path) -> None:
     metrics = json.loads(run.store.read("metrics.json"))
     for place in (tmp_path / "run", tmp_path / "run" / "metrics.json"):
         costs = read_costs(place, default_costs())
-        assert costs.decode_ms == metrics["latency"]["stages"]["decode"]["mean_ms"]
+        assert costs.read_ms == metrics["latency"]["stages"]["read"]["mean_ms"]
         assert costs.postprocess_ms == metrics["latency"]["stages"]["postprocess"]["mean_ms"]
         assert costs.image_megapixels == pytest.approx(240 * 320 / 1e6)
         assert costs.source.startswith(f"stage times of the run '{tmp_path / 'run'}', wall time")
@@ -156,13 +156,13 @@ def test_a_runs_stage_times_are_the_hosts(tmp_path: Path) -> None:
 
 def test_a_saved_table_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "costs.json"
-    costs = default_costs().model_copy(update={"decode_ms": 77.0, "source": "a test"})
+    costs = default_costs().model_copy(update={"read_ms": 77.0, "source": "a test"})
     path.write_text(costs.model_dump_json())
     assert read_costs(path, default_costs()) == costs
     saved = tmp_path / "again.json"
     plan = planned(images=10, i_time=10, host_costs=str(path), save_costs=str(saved))
     assert read_costs(saved, default_costs()) == costs
-    assert plan.costs.decode_ms == 77.0
+    assert plan.costs.read_ms == 77.0
 
 
 def test_the_shipped_table_says_where_it_was_measured() -> None:
@@ -176,7 +176,7 @@ def test_larger_images_cost_the_host_more_and_the_card_nothing() -> None:
         planned(images=10**6, model="yolov7", image_size=size, cards_per_host=3)
         for size in ("540x960", "2160x3840")
     )
-    assert large.costs.decode_ms == pytest.approx(16 * small.costs.decode_ms)
+    assert large.costs.read_ms == pytest.approx(16 * small.costs.read_ms)
     assert large.costs.image_bytes == pytest.approx(16 * small.costs.image_bytes)
     assert large.cards_carried < small.cards_carried
     assert large.card == small.card

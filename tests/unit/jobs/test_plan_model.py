@@ -28,8 +28,8 @@ def used(found: Pace) -> dict[str, float]:
         ({}, {"cards_per_host": 3, "hosts": 4}, 256, "card", 12_000 / 50.2),
         # Two cores less what Ray takes, over all the CPU time of an image.
         ({}, {"cards_per_host": 64, "cores_per_host": 2}, 256, "cores", 1900 / (6.02 + 10 / 256)),
-        ({"decode_ms": 300.0}, {"cores_per_host": 64}, 256, "prepare threads", 4000 / 302),
-        ({"postprocess_ms": 70.0}, {"cores_per_host": 64}, 256, "decode thread", 1000 / 70),
+        ({"read_ms": 300.0}, {"cores_per_host": 64}, 256, "prepare threads", 4000 / 302),
+        ({"postprocess_ms": 70.0}, {"cores_per_host": 64}, 256, "postprocess thread", 1000 / 70),
         ({}, {"storage_bytes_per_s": 1e6}, 256, "storage", 10.0),
         # Results leave by the same wire that images come in by.
         ({}, {"network_bytes_per_s": 1.01e6}, 256, "network", 10.0),
@@ -133,7 +133,7 @@ def test_workers_that_share_a_core_cost_each_other_time() -> None:
 
 def test_costs_go_with_the_pixels_they_come_from() -> None:
     larger = COSTS.scaled(image_megapixels=2.0, input_megapixels=0.1)
-    assert (larger.decode_ms, larger.image_bytes) == (4.0, 200_000)
+    assert (larger.read_ms, larger.image_bytes) == (4.0, 200_000)
     assert (larger.preprocess_ms, larger.postprocess_ms, larger.handling_ms) == (0.5, 0.25, 0.25)
     assert (larger.driver_image_ms, larger.shard_ms) == (COSTS.driver_image_ms, COSTS.shard_ms)
     assert larger.scaled(image_megapixels=1.0, input_megapixels=0.4) == COSTS

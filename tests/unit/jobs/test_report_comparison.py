@@ -65,13 +65,13 @@ def test_a_run_on_cards_that_were_too_hot_is_no_fair_comparison(runs: list[RunFo
         samples=9,
         unanswered=0,
         slowed_samples=0,
-        chip_celsius_max=60,
-        chip_celsius_mean=None,
-        board_celsius_max=None,
+        chip_temperature_c_max=60,
+        chip_temperature_c_mean=None,
+        board_temperature_c_max=None,
         memory_used_mb_max=None,
         utilisation_percent_mean=None,
     )
-    hot = cool.model_copy(update={"card": "host/1", "state": "slowed", "chip_celsius_max": 90})
+    hot = cool.model_copy(update={"card": "host/1", "state": "slowed", "chip_temperature_c_max": 90})
     first, second = (read_metrics(run) for run in runs)
     page = compare_runs(runs, [first, second.model_copy(update={"health": (cool, hot)})])
     told = [warning for warning in page.warnings if "too hot" in warning]

@@ -99,7 +99,7 @@ def test_every_figure_of_metrics_json_that_people_read_is_on_the_page(hard: RunF
         assert f"{value:.3f}" in text
     assert f"{metrics.score:.2f}" in text
     assert "predicted by the compiler's schedule" in text
-    assert "3 images of 60: 2 at decode, 1 at inference." in text
+    assert "3 images of 60: 2 at read, 1 at inference." in text
     for name in metrics.versions:
         assert name in text
 
@@ -203,7 +203,7 @@ def test_the_timed_device_s_made_up_boxes_are_not_shown(tmp_path: Path) -> None:
 def test_a_run_whose_images_all_failed_has_a_page(tmp_path: Path) -> None:
     text = Reader(page_of(make_run(tmp_path, MadeUp(images=3, failed=(0, 1, 2))))).text
     assert "No image went through, so there are no times." in text
-    assert "3 images of 3: 3 at decode." in text
+    assert "3 images of 3: 3 at read." in text
 
 
 def test_images_and_truth_that_have_moved_are_said_to_be_missing(tmp_path: Path) -> None:
@@ -288,9 +288,9 @@ def card_health(card: str, celsius: list[int | None]) -> CardHealthMetrics:
         samples=len(celsius),
         unanswered=len(celsius) - len(known),
         slowed_samples=sum(one >= 85 for one in known),
-        chip_celsius_max=hottest,
-        chip_celsius_mean=None,
-        board_celsius_max=None,
+        chip_temperature_c_max=hottest,
+        chip_temperature_c_mean=None,
+        board_temperature_c_max=None,
         memory_used_mb_max=None,
         utilisation_percent_mean=None,
     )

@@ -45,7 +45,7 @@ def test_a_run_with_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     text = "\n".join(lines)
     assert metrics.map is not None
     assert metrics.score is not None
-    assert "23 ok of 24, 1 failed (1 at decode)" in text
+    assert "23 ok of 24, 1 failed (1 at read)" in text
     assert f"AP50 {metrics.map.coco.ap50:.4f}, AP {metrics.map.coco.ap:.4f}" in text
     assert f"VOC protocol      AP50 {metrics.map.voc.ap50:.4f}" in text
     assert "20.0 ms (predicted by the compiler's schedule)" in text

@@ -56,7 +56,11 @@ int bm_get_stat(void *handle, struct stat *found) {
 #endif
 """
 HEALTH = CardHealth(
-    chip_celsius=61, board_celsius=47, memory_total_mb=10240, memory_used_mb=1310, utilisation_percent=83
+    chip_temperature_c=61,
+    board_temperature_c=47,
+    memory_total_mb=10240,
+    memory_used_mb=1310,
+    utilisation_percent=83,
 )
 
 
@@ -94,7 +98,7 @@ def test_cards_are_counted_unless_the_library_cannot(library: ctypes.CDLL) -> No
 
 def test_a_cards_state_is_what_the_library_says_of_it(library: ctypes.CDLL) -> None:
     assert read_health(0) == HEALTH
-    assert read_health(1).chip_celsius == 62
+    assert read_health(1).chip_temperature_c == 62
 
 
 @pytest.mark.parametrize(

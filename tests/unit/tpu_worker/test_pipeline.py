@@ -40,16 +40,14 @@ class NumberStages:
     ) -> Prepared | ImageFailure:
         self.prepared.put(image.index)
         if image.path == "bad":
-            return ImageFailure(stage="decode", reason=f"bad {image.index}")
+            return ImageFailure(stage="read", reason=f"bad {image.index}")
         # What a slot held before is named truly.
         assert previous is None or (target == previous.source_hw[0]).all()
         if image.path == "prepare-error":
             target.fill(-1)
             raise ValueError(f"preparing {image.index}")
         target.fill(1 + image.index)
-        return Prepared(
-            letterbox=Letterbox.fit((1 + image.index, 7), (8, 8)), decode_ms=1.0, preprocess_ms=2.0
-        )
+        return Prepared(letterbox=Letterbox.fit((1 + image.index, 7), (8, 8)), read_ms=1.0, preprocess_ms=2.0)
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         self.launched.put(batch[:, 0, 0, 0].tolist())
@@ -58,7 +56,7 @@ class NumberStages:
             raise self.device_error
         return [batch[:, :1, 0, 0].copy()]
 
-    def decode(self, outputs: Outputs, position: int, letterbox: Letterbox) -> Detections:
+    def postprocess(self, outputs: Outputs, position: int, letterbox: Letterbox) -> Detections:
         number = float(outputs[0][position, 0])
         if letterbox.source_hw[0] == 667:
             raise ValueError("decoding 666")
@@ -128,7 +126,7 @@ def test_results_carry_size_and_times() -> None:
     with pipeline(NumberStages()) as running:
         (result,) = running.run(images(4))
     assert result.size_hw == (5, 7)
-    assert (result.times.decode_ms, result.times.preprocess_ms) == (1.0, 2.0)
+    assert (result.times.read_ms, result.times.preprocess_ms) == (1.0, 2.0)
     assert min(result.times.inference_ms, result.times.postprocess_ms) > 0
     assert 0 < result.started_s <= result.finished_s
 
@@ -141,7 +139,7 @@ def test_a_failed_image_leaves_a_zeroed_hole() -> None:
             stages.launched.get()
         results = running.run([*images(1), *images(2, path="bad"), *images(3, 4)])
     assert numbers(results) == [1, None, 3, 4]
-    assert results[1].failure == ImageFailure(stage="decode", reason="bad 2")
+    assert results[1].failure == ImageFailure(stage="read", reason="bad 2")
     assert results[1].size_hw is None
     launched = [stages.launched.get(), stages.launched.get()]
     assert sorted(launched) == [[2.0, 0.0, 4.0], [5.0, 0.0, 0.0]]
