@@ -146,6 +146,11 @@ class ModelSpec(Frozen):
         """Height and width of the input, pixels."""
         return self.input.shape[2], self.input.shape[3]
 
+    @property
+    def predicted_image_ms(self) -> float | None:
+        """The compiler's prediction per image: the corrected figure over the batch; None without a schedule."""
+        return None if self.latency is None else self.latency.corrected_ms / self.batch
+
 
 def sidecar_path(model_path: Path) -> Path:
     """Where the sidecar of a model file lies: `x.bmodel` → `x.bmodel.spec.json`."""

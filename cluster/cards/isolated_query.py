@@ -54,8 +54,19 @@ def count_cards() -> CardCount:
     return CardCount(**_ask("this host's cards cannot be counted", "count"))
 
 
+def read_card(device_id: int) -> CardHealth:
+    """Ask a card from this process, by SAIL, or by libsophon where no SAIL loads; raises DeviceError or LibraryError."""
+    from tpu_worker.devices import libsophon, sail
+    from tpu_worker.devices.choose_device import has_sail
+
+    if has_sail():
+        with suppress(LibraryError):
+            return sail.read_health(device_id)
+    return libsophon.read_health(device_id)
+
+
 def read_card_apart(device_id: int) -> CardHealth:
-    """Ask a card for its state, as `cluster.health.card_health.read_card` does; silence and a crash are a DeviceError too."""
+    """Ask a card for its state, as `read_card` does; silence and a crash are a DeviceError too."""
     from tpu_worker.devices.sail import CardHealth
 
     return CardHealth(**_ask(f"card {device_id}: its state cannot be read", "state", str(device_id)))
@@ -76,8 +87,6 @@ def main() -> None:
     from tpu_worker.devices.choose_device import has_sail
     from tpu_worker.devices.sail import load_sail
 
-    if sys.argv[2] == "state":
-        import cluster.health.card_health  # noqa: F401
     if has_sail():
         with suppress(LibraryError):  # told by whatever needs it
             load_sail()
@@ -110,8 +119,6 @@ def _count() -> dict[str, Any]:
 
 
 def _state(device_id: str) -> dict[str, Any]:
-    from cluster.health.card_health import read_card
-
     return asdict(read_card(int(device_id)))
 
 

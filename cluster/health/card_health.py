@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bmodel.errors import LibraryError, RaysailError
+from bmodel.errors import RaysailError
+from cluster.cards.isolated_query import read_card
 from cluster.pool.live_metrics import HEALTH, register
 
 if TYPE_CHECKING:
@@ -37,17 +37,6 @@ class Sample:
     time_s: float
     health: CardHealth | None
     error: str = ""
-
-
-def read_card(device_id: int) -> CardHealth:
-    """Ask a card by SAIL, or by libsophon where there is no SAIL that loads; raises DeviceError or LibraryError."""
-    from tpu_worker.devices import libsophon, sail
-    from tpu_worker.devices.choose_device import has_sail
-
-    if has_sail():
-        with suppress(LibraryError):
-            return sail.read_health(device_id)
-    return libsophon.read_health(device_id)
 
 
 def over_hot(chip_temperature_c: int) -> str | None:

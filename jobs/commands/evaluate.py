@@ -56,14 +56,17 @@ def command(
     score_protocol: ProtocolOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Score a finished run once more (and update its metrics.json), or anybody's detection files."""
+    """Score a finished run once more (and update its metrics.json and report), or anybody's detection files."""
     _check_options(run, detections, label_format, ground_truth, images, class_names)
     if run is not None:
         from jobs.measure.evaluate_run import evaluate_run
+        from jobs.report.write_report import write_report
+        from jobs.run.folder import open_run
 
         result = evaluate_run(
             run, ground_truth=ground_truth, evaluator=evaluator, score_protocol=score_protocol
         )
+        write_report(open_run(run))
     elif detections is not None and label_format is not None and ground_truth is not None:
         from jobs.measure.evaluate_files import evaluate_files
 

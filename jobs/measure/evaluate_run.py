@@ -15,7 +15,6 @@ from jobs.measure.mean_ap_values import MeanAp
 from jobs.measure.measure_run import truth_of_run
 from jobs.measure.metrics import Metrics, read_metrics, write_metrics
 from jobs.measure.score import ScoreProtocol, score_of
-from jobs.report.write_report import write_report
 from jobs.run.folder import SUCCESS, RunFolder, open_run
 from jobs.run.rows import scored_detections
 
@@ -62,7 +61,9 @@ def evaluate_run(
     evaluator: Evaluator | None = None,
     score_protocol: ScoreProtocol | None = None,
 ) -> Evaluation:
-    """Compute a run's mAP and score from its Parquet files, and put them into its metrics.json and report.html.
+    """Compute a run's mAP and score from its Parquet files, and put them into its metrics.json.
+
+    Its report follows from that file: whoever calls this writes it again.
 
     What is not given is what the run was started with. Latency is what was measured then. Raises
     ConfigurationError for a run without truth, unfinished or of made-up detections.
@@ -89,7 +90,6 @@ def evaluate_run(
     changes = {"map": mean_ap, "score": result.score, "score_protocol": result.score_protocol}
     updated = metrics.model_copy(update=changes)
     write_metrics(run, updated)
-    write_report(run)
     return result
 
 

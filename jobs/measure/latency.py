@@ -98,13 +98,8 @@ def _i_time(timings: Timings, *, device: str, spec: ModelSpec) -> tuple[float | 
     if device in CARD_DEVICES and len(inference):
         return float(inference.mean()), "measured on BM1684"
     if device in {"cpu", "simulator"} and spec.latency is not None:
-        return predicted_i_time_ms(spec), "predicted by the compiler's schedule"
+        return spec.predicted_image_ms, "predicted by the compiler's schedule"
     return None, "none"
-
-
-def predicted_i_time_ms(spec: ModelSpec) -> float | None:
-    """The compiler's prediction an image, ms: the corrected figure over the batch; None without a schedule."""
-    return None if spec.latency is None else spec.latency.corrected_ms / spec.batch
 
 
 def _summary(values: NDArray[np.float64]) -> StageSummary:

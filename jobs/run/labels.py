@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 
 from bmodel.sidecar import ModelSpec
 from data.formats import LabelFormat, format_labels, label_stems
-from jobs.measure.latency import predicted_i_time_ms
 from jobs.run.commit import CommitLog
 from jobs.run.rows import image_rows
 from jobs.run.store import LocalStore, RunStore, as_run_error
@@ -39,7 +38,7 @@ def write_labels(
     image_ids = [name for table in log.tables("images") for name in table.column("image_id").to_pylist()]
     names = label_names(image_ids)
     on_card = device in CARD_DEVICES
-    predicted_ms = predicted_i_time_ms(spec) if device in {"cpu", "simulator"} else None
+    predicted_ms = spec.predicted_image_ms if device in {"cpu", "simulator"} else None
     write = _writer(store, folder, list(names.values()))
     written = 0
     for row in image_rows(log):

@@ -14,6 +14,7 @@ from jobs.inputs.images import list_images
 from jobs.inputs.resolve import load_model, resolve_job
 from jobs.measure.evaluate_run import evaluate_run
 from jobs.measure.metrics import Metrics, read_metrics
+from jobs.report.write_report import write_report
 from jobs.run.folder import RUN, SUCCESS, RunFolder, open_run
 from jobs.run.record import run_facts
 from jobs.run.store import open_store
@@ -57,6 +58,7 @@ def run_once(config: DetectConfig) -> Metrics:
             raise Stopped(f"{text}; the same command goes on") from None
     elif config.ground_truth is not None and config.device != "timed":
         evaluate_run(output)
+        write_report(open_run(output))
     return read_metrics(open_run(output))
 
 

@@ -12,7 +12,8 @@ import pytest
 from bmodel.errors import DeviceError, LibraryError
 from cluster.cards.card_lock import CardLock, lock_holder, real_card_lock_path
 from cluster.cards.card_users import open_card
-from cluster.health.card_health import FAULTY_CELSIUS, ReadCard, read_card
+from cluster.cards.isolated_query import read_card
+from cluster.health.card_health import FAULTY_CELSIUS, ReadCard
 from tests.card.cases import HOLD_CARD, any_case, need_device_file
 from tests.helpers.other_process import another_process
 from tests.helpers.paths import ROOT

@@ -12,6 +12,7 @@ from bmodel.errors import ConfigurationError, RunError
 from cluster.pool.results import shard_result
 from cluster.pool.work import Shard
 from data.ground_truth import GroundTruth, Scored
+from jobs.commands.evaluate import command as evaluate_command
 from jobs.inputs.resolve import model_metrics
 from jobs.measure.evaluate_run import evaluate_run
 from jobs.measure.mean_ap import evaluate
@@ -102,7 +103,7 @@ def test_the_report_follows_the_metrics(known: tuple[GroundTruth, Scored], tmp_p
     truth, found = known
     place = finished_run(truth, found, tmp_path / "run")
     (place / "report.html").write_text("stale", encoding="utf-8")
-    evaluate_run(str(place), ground_truth=coco_json(truth, tmp_path))
+    evaluate_command(str(place), ground_truth=coco_json(truth, tmp_path))
     assert (place / "report.html").read_text(encoding="utf-8") == report_page(open_run(str(place)))
 
 

@@ -8,7 +8,6 @@ import pytest
 from bmodel.sidecar import ModelSpec, PredictedLatency
 from jobs.measure.latency import (
     Timings,
-    predicted_i_time_ms,
     read_timings,
     summarise_latency,
     summarise_throughput,
@@ -68,9 +67,9 @@ def test_a_card_on_which_nothing_went_through_has_no_i_time() -> None:
     assert (found.i_time_ms, found.i_time_source, found.stages) == (None, "none", None)
 
 
-def test_the_prediction_is_an_images_share_of_the_batch() -> None:
-    assert predicted_i_time_ms(with_schedule(head_spec(batch=4), 80.0)) == 20.0
-    assert predicted_i_time_ms(head_spec(batch=4)) is None
+def test_the_prediction_per_image_is_its_share_of_the_batch() -> None:
+    assert with_schedule(head_spec(batch=4), 80.0).predicted_image_ms == 20.0
+    assert head_spec(batch=4).predicted_image_ms is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""The table of docs/architecture.md: which folder may import what. Every import statement of the code is looked at."""
+"""The table of docs/architecture.md: which folder may import what, and which room of a folder stands on which.
+
+Every import statement of the code is read, also those inside functions and under TYPE_CHECKING.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,18 @@ LIBRARIES = {
         ),
     },
 }
+# The rooms of each package, lowest first ("" holds the package's own files): a room imports lower ones alone.
+ROOMS = {
+    "bmodel": ("", "compiler"),
+    "cluster": ("cards", "pool", "health", ""),
+    "data": ("", "scenes"),
+    "models": ("", "yolov7", "checkpoint", "training"),
+    "jobs": (
+        *("config", "inputs", "run", "measure", "report", "console", "", "build"),
+        *("build/compile", "build/quantize", "build/latency_table"),
+        *("study", "study/sweep", "study/reproduce", "plan", "doctor", "commands"),
+    ),
+}
 ONLY_IN = {
     "ray": {"cluster/", "jobs/detect.py"},
     "sophon": {"tpu_worker/devices/sail.py"},
@@ -62,18 +77,55 @@ def imports_of(path: Path) -> Iterator[tuple[str, ast.stmt]]:
             yield str(node.module), node
 
 
-@pytest.mark.parametrize("path", sources(), ids=name_of)
-def test_a_file_imports_what_its_folder_may(path: Path) -> None:
+def files_of(folder: str) -> list[Path]:
+    return [path for path in sources() if name_of(path).startswith(f"{folder}/")]
+
+
+def refused(path: Path) -> Iterator[str]:
+    """What a file imports although its folder, or the file itself, may not."""
     folder = name_of(path).split("/")[0]
     for module, node in imports_of(path):
         top = module.split(".")[0]
         if top in sys.stdlib_module_names or top == folder:
             continue
         place = f"{name_of(path)}:{node.lineno}"
-        assert top in LIBRARIES[folder], f"{place}: {folder}/ may not import '{module}'"
-        allowed = ONLY_IN.get(top)
-        if allowed is not None:
-            assert any(name_of(path).startswith(start) for start in allowed), f"{place}: '{module}'"
+        if top not in LIBRARIES[folder]:
+            yield f"{place}: {folder}/ may not import '{module}'"
+        elif not any(name_of(path).startswith(start) for start in ONLY_IN.get(top, {""})):
+            yield f"{place}: only {', '.join(sorted(ONLY_IN[top]))} may import '{module}'"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_files_of_a_folder_import_what_it_may(folder: str) -> None:
+    assert [problem for path in files_of(folder) for problem in refused(path)] == []
+
+
+def room_of(path: Path) -> str:
+    return "/".join(name_of(path).split("/")[1:-1])
+
+
+def modules_of(path: Path) -> Iterator[tuple[str, ast.stmt]]:
+    """As `imports_of`, and `from package import module` names the module."""
+    for module, node in imports_of(path):
+        yield module, node
+        if isinstance(node, ast.ImportFrom):
+            yield from ((f"{module}.{alias.name}", node) for alias in node.names)
+
+
+def climbs(path: Path, package: str) -> Iterator[str]:
+    """Imports of a file that lead to a higher room of its package."""
+    files = {name_of(other).removesuffix(".py").replace("/", "."): other for other in files_of(package)}
+    floors = {room: floor for floor, room in enumerate(ROOMS[package])}
+    for module, node in modules_of(path):
+        if module in files and floors[room_of(files[module])] > floors[room_of(path)]:
+            yield f"{name_of(path)}:{node.lineno}: '{room_of(path)}' is below '{room_of(files[module])}'"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_a_room_imports_lower_rooms_alone(package: str) -> None:
+    """An order also means that no rooms import each other in a circle."""
+    assert {room_of(path) for path in files_of(package)} == set(ROOMS[package])
+    assert [problem for path in files_of(package) for problem in climbs(path, package)] == []
 
 
 def test_networks_know_what_describes_a_model_and_nothing_else_of_bmodel() -> None:
@@ -107,13 +159,16 @@ def test_the_table_is_about_folders_and_modules_that_exist() -> None:
             assert (ROOT / start).exists(), start
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in sources() if not name_of(path).startswith("models/")], ids=name_of
-)
-def test_what_is_optional_is_imported_where_it_is_needed(path: Path) -> None:
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if folder != "models"])
+def test_what_is_optional_is_imported_where_it_is_needed(folder: str) -> None:
     """PyTorch and onnx are extras, and the runtimes are large: no module may need them for being imported."""
     lazy = {"torch", "onnx", "onnxruntime", "hotcoco", "pycocotools", "sophon"}
-    assert not lazy & {module.split(".")[0] for module in imported_at_once(path)}
+    early = {
+        name_of(path): needed
+        for path in files_of(folder)
+        if (needed := lazy & {module.split(".")[0] for module in imported_at_once(path)})
+    }
+    assert early == {}
 
 
 @pytest.mark.parametrize("name", ["jobs/config/detect_config.py", "jobs/command_line.py"])
