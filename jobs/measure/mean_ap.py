@@ -21,7 +21,8 @@ def evaluate(truth: GroundTruth, detections: Scored, *, evaluator: Evaluator = "
     """MAP of detections by every protocol; `evaluator` computes COCO's, both with the same figures.
 
     Detections of classes without a single object enter no average, as in every protocol's own tool.
-    Raises ValueError when a detection's image or class is none of the truth's.
+    Raises ValueError when a detection's image is not one of the truth's, when its class is negative, or when the truth
+    names its classes and the class is not one of them.
     """
     _check(truth, detections)
     names = _names(truth, detections)
@@ -40,16 +41,18 @@ def _check(truth: GroundTruth, detections: Scored) -> None:
             f"a detection's image must lie in 0 to {len(truth.image_ids) - 1}, "
             f"got {detections.image.min()} to {detections.image.max()}"
         )
-    known = None if truth.class_names is None else len(truth.class_names)
-    if detections.class_id.min() < 0 or (known is not None and detections.class_id.max() >= known):
+    lowest, highest = detections.class_id.min(), detections.class_id.max()
+    if truth.class_names is None:
+        if lowest < 0:
+            raise ValueError(f"a detection's class must not be negative, got {lowest}")
+    elif lowest < 0 or highest >= len(truth.class_names):
         raise ValueError(
-            f"a detection's class must be one of the {known} classes, "
-            f"got {detections.class_id.min()} to {detections.class_id.max()}"
+            f"a detection's class must be one of the {len(truth.class_names)} classes, got {lowest} to {highest}"
         )
 
 
 def _names(truth: GroundTruth, detections: Scored) -> list[str]:
-    """A different name for every class id: nameless classes are called by their id, namesakes get it behind."""
+    """A different name for every class id: unnamed classes use their id; duplicates get it as a suffix."""
     highest = max(truth.class_id.max(initial=-1), detections.class_id.max(initial=-1))
     if truth.class_names is None:
         return [str(class_id) for class_id in range(highest + 1)]

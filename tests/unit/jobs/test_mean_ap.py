@@ -169,6 +169,12 @@ def test_refuses_detections_of_nothing_known(row: tuple[int, int, float, Box], r
         evaluate(truth_of([(0, 0, FAR)]), scored_of([row]))
 
 
+def test_without_class_names_the_rule_for_a_class_is_that_it_is_not_negative() -> None:
+    truth = truth_of([(0, 0, FAR)], class_names=None)
+    with pytest.raises(ValueError, match="a detection's class must not be negative, got -2"):
+        evaluate(truth, scored_of([(0, -2, 0.5, FAR), (0, 70, 0.5, FAR)]))
+
+
 def test_detections_score_the_same_from_the_competitions_files(tmp_path: Path) -> None:
     """Tiny confidences, many ties, edges on and beside whole pixels: whatever a file could round away."""
     truth = random_truth(8)
