@@ -13,8 +13,8 @@ from jobs.measure.card_health import summarise_health
 from jobs.measure.latency import whose_times
 from jobs.measure.measure_run import measure
 from jobs.measure.metrics import Metrics, TimeSpent, card_accounts, write_metrics
+from jobs.report.page import write_report
 from jobs.report.save_images import save_images
-from jobs.report.write_report import write_report
 from jobs.run.folder import RunFolder, finish_run
 from jobs.run.labels import write_labels
 

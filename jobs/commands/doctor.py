@@ -13,13 +13,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.doctor.checks import Check, run_checks
 from jobs.doctor.host_checks import (
+    Check,
     check_disks,
     check_packages,
     check_python,
     check_simulator,
     check_toolchain,
+    run_checks,
 )
 
 WIDTH = 80
@@ -82,25 +83,25 @@ def print_checks(checks: Sequence[Check]) -> None:
 
 
 def _cards() -> Iterator[Check]:
-    from jobs.doctor.card_checks import check_cards
+    from jobs.doctor.cluster_checks import check_cards
 
     return check_cards()
 
 
 def _driver() -> Iterator[Check]:
-    from jobs.doctor.card_checks import check_driver
+    from jobs.doctor.cluster_checks import check_driver
 
     return check_driver()
 
 
 def _sail() -> Iterator[Check]:
-    from jobs.doctor.card_checks import check_sail
+    from jobs.doctor.cluster_checks import check_sail
 
     return check_sail()
 
 
 def _model(model: Path | None) -> Iterator[Check]:
-    from jobs.doctor.card_checks import check_model
+    from jobs.doctor.cluster_checks import check_model
 
     return check_model(model) if model is not None else iter(())
 

@@ -15,9 +15,8 @@ from bmodel.libraries import find_simulator_libraries
 from jobs.build.compile.compile_options import parse_method
 from jobs.build.compile.source_network import input_shapes, read_network
 from jobs.build.quantize.analysis import Analysis, fingerprint, read_truth
-from jobs.build.quantize.bench import Bench
 from jobs.build.quantize.choice import Study, judge
-from jobs.build.quantize.quantize_options import METHODS, QuantizeOptions, split_images
+from jobs.build.quantize.quantize_options import METHODS, Bench, QuantizeOptions, split_images
 from jobs.build.quantize.quantize_page import write_report
 from jobs.console.stop_signals import stoppable
 from jobs.inputs.resolve import read_class_names

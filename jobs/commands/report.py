@@ -11,7 +11,7 @@ import typer
 from bmodel.errors import ConfigurationError
 from jobs.measure.metrics import read_metrics
 from jobs.report.comparison import compare_runs
-from jobs.report.write_report import REPORT, render, report_page, write_report
+from jobs.report.page import REPORT, render, report_page, write_report
 from jobs.run.folder import open_run
 
 COMPARISON = Path("comparison.html")

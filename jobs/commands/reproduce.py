@@ -52,9 +52,9 @@ def reproduce(path: Path, *, published: Path | None, device: str | None, output:
 
     Faults are one line each on standard error; nothing runs then. Raises RaysailError.
     """
-    from jobs.study.job_file import read_job_file
     from jobs.study.reproduce.reproduction_file import Reproduction, prepare
     from jobs.study.reproduce.run_reproduction import run
+    from jobs.study.run_once import read_job_file
 
     file = read_job_file(path, Reproduction)
     if output is not None:

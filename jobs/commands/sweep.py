@@ -36,7 +36,7 @@ def sweep(path: Path, *, only_list: bool, output: Path | None) -> int:
 
     Raises RaysailError for a file or an option that is wrong, and Stopped, after which the same command goes on.
     """
-    from jobs.study.job_file import read_job_file
+    from jobs.study.run_once import read_job_file
     from jobs.study.sweep.points import ranked
     from jobs.study.sweep.sweep_file import Sweep
     from jobs.study.sweep.sweep_table import SweepResult
@@ -52,8 +52,7 @@ def sweep(path: Path, *, only_list: bool, output: Path | None) -> int:
 
 def _settle_points(study: Sweep, path: Path, *, only_list: bool) -> list[Row]:
     from jobs.study.sweep.points import points_of
-    from jobs.study.sweep.predictions import read_predictions
-    from jobs.study.sweep.run_sweep import check_options, look_at, run_point
+    from jobs.study.sweep.run_sweep import check_options, look_at, read_predictions, run_point
 
     check_options(study, path)
     predictions = read_predictions(study.predictions)

@@ -8,15 +8,16 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from pathlib import Path
+from typing import Literal
 
 from bmodel.compiler.toolchain import find_toolchain
 from bmodel.errors import LibraryError, RaysailError
 from bmodel.libraries import SIMULATOR_SHA256, cache_folder, check_machine, find_simulator_libraries
 from bmodel.sidecar import file_sha256
-from jobs.doctor.checks import Check
 
 DISTRIBUTION = "raysail"
 PACKAGES = ("bmodel", "data", "models", "tpu_worker", "cluster", "jobs")
@@ -162,3 +163,35 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+Status = Literal["ok", "note", "fail"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """A check's outcome. note: something is not there that not everybody needs. hint: what to do; empty when ok."""
+
+    name: str
+    status: Status
+    found: str
+    hint: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.status == "fail") and not self.hint:
+            raise ValueError(f"a failed check must have a hint, got none for '{self.name}'")
+
+
+def run_checks(checks: Iterable[tuple[str, Callable[[], Iterable[Check]]]]) -> list[Check]:
+    """Run named groups of checks; one that cannot be carried out has failed, and the others go on."""
+    outcome: list[Check] = []
+    for name, group in checks:
+        try:
+            outcome += group()
+        except (RaysailError, ImportError, OSError) as error:
+            reason = " ".join(f"{error}".split())
+            hint = "this check could not be carried out; see the reason"
+            outcome.append(
+                Check(name=name, status="fail", found=f"{type(error).__name__}: {reason}", hint=hint)
+            )
+    return outcome

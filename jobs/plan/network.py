@@ -11,7 +11,7 @@ from bmodel.model_file import load_spec
 from bmodel.sidecar import SIDECAR_SUFFIX, ModelSpec, Precision, read_sidecar
 from jobs.config.paths import why_not_a_file
 from jobs.plan.values import CardTime, HostCosts, Value, Work
-from jobs.study.sweep.predictions import read_predictions
+from jobs.study.sweep.run_sweep import read_predictions
 
 PREDICTIONS: Final = Path("docs/results/latency.json")
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from jobs.config.detect_config import parse_config
-from jobs.console.text_tables import figure, markdown_table
 from jobs.measure.metrics import read_metrics
 from jobs.plan.fleet_model import pace
 from jobs.plan.measure_host import measure_host
 from jobs.plan.values import CardTime, Fleet, HostCosts, Work, default_costs
+from jobs.report.format import figure, markdown_table
 from jobs.run.folder import open_run
 from tpu_worker.detector import DetectOptions
 from tpu_worker.devices.timed import standard_spec

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+
+import jinja2
+from markupsafe import Markup
 
 from bmodel.sidecar import ModelSpec
 from jobs.measure.latency import whose_times
-from jobs.measure.metrics import CardMetrics, Metrics
+from jobs.measure.metrics import CardMetrics, Metrics, read_metrics
 from jobs.report.accuracy import AccuracySection, accuracy_section
 from jobs.report.charts import Chart
-from jobs.report.format import (
-    count,
-    fraction,
-    plural,
-)
+from jobs.report.format import count, fraction, plural
 from jobs.report.gallery import Gallery
 from jobs.report.health_section import card_notes, health_charts
 from jobs.report.image_columns import FailedImage, ImageColumns, read_image_columns
 from jobs.report.judge import Judged
 from jobs.report.judged_run import gallery_of_run, judged_run, run_name
-from jobs.report.latency_section import LatencySection, latency_section
+from jobs.report.latency_section import LatencySection, SchedulePicture, latency_section, schedule_picture
 from jobs.report.pictures import Picture, pictures
-from jobs.report.schedule import SchedulePicture, schedule_picture
 from jobs.report.summary_section import (
     KeyFigure,
     Settings,
@@ -141,3 +144,56 @@ def _failed_told(images: ImageColumns, metrics: Metrics) -> str:
     stages = ", ".join(f"{count(number)} at {stage}" for stage, number in metrics.images.failures.items())
     shown = "" if images.failed_count == len(images.failed) else f" The first {len(images.failed)} are:"
     return f"{plural(images.failed_count, 'image')} of {count(metrics.images.total)}: {stages}.{shown}"
+
+
+def render(template: str, **values: object) -> str:
+    """The page that a template makes of its values."""
+    style = _style()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **values,
+            style=Markup(style),  # noqa: S704 - the project's own file
+            style_hash=f"sha256-{digest}",
+            version=_version(),
+        )
+    )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jobs.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["thousands"] = count
+    return environment
+
+
+def _style() -> str:
+    return (files("jobs.report") / "templates" / "style.css").read_text(encoding="utf-8")
+
+
+def _version() -> str:
+    try:
+        return version("raysail")
+    except PackageNotFoundError:  # a job's code travels without its distribution
+        return ""
+
+
+REPORT = "report.html"
+
+
+def write_report(run: RunFolder) -> None:
+    """Write report.html into the run's folder, from its metrics.json and Parquet files; raises RunError."""
+    run.store.write(REPORT, report_page(run).encode())
+
+
+def report_page(run: RunFolder) -> str:
+    """The page of one run."""
+    return render("report.html.j2", page=page_of_run(run, read_metrics(run)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from jobs.console.text_tables import markdown_table
+from jobs.report.format import markdown_table
 from tests.bench.record import Bench, Figure, Part, Table
 
 LINES = {

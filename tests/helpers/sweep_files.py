@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.study.job_file import read_job_file
+from jobs.study.run_once import read_job_file
 from jobs.study.sweep.sweep_file import Sweep
 from tests.helpers.paths import ROOT
 from tests.helpers.reproduction_files import write_yaml

@@ -1,28 +1,33 @@
 """The sidecar of a freshly compiled BModel: what its ONNX twin says of it, what it cost, how well it agrees."""
 
 from __future__ import annotations
+
 import os
 import shutil
-from pathlib import Path
-from bmodel.compiler.build import Build, latency_path
-from bmodel.container import read_container
-from bmodel.infer_spec import infer_from_container
-from bmodel.model_file import CHIP
-from bmodel.sidecar import ModelSpec, Verification, write_sidecar
-from jobs.build.compile.source_network import SourceNetwork
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
-from bmodel.compiler.build import Build
+
+from bmodel.compiler.build import Build, latency_path
 from bmodel.compiler.compile import Calibration, CompileRequest, compile_network, rank_layers
-from bmodel.errors import ConfigurationError, ToolError
 from bmodel.compiler.layers import with_followers
+from bmodel.container import read_container
+from bmodel.errors import ConfigurationError, ToolError
+from bmodel.infer_spec import infer_from_container
+from bmodel.model_file import CHIP
 from bmodel.onnx_file import read_nodes
-from bmodel.sidecar import ModelSpec, write_sidecar
-from jobs.build.compile.calibration_images import choose_images, write_calibration_images
-from jobs.build.compile.source_network import Shape, shape_label
+from bmodel.sidecar import ModelSpec, Verification, write_sidecar
 from jobs.build.compile.compile_options import CompileOptions
+from jobs.build.compile.source_network import (
+    Shape,
+    SourceNetwork,
+    choose_images,
+    shape_label,
+    write_calibration_images,
+)
 from jobs.build.compile.verify import Twins, failure, verify
+
 
 def describe_build(build: Build, source: SourceNetwork) -> ModelSpec:
     """Describe a build by its own shapes, and by what is known of the network that it was made of."""

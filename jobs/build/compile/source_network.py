@@ -1,22 +1,29 @@
 """Which input shapes a network is to be compiled for: what is asked for, as far as the ONNX file allows it."""
 
 from __future__ import annotations
+
 import re
-from itertools import product
-from typing import TypeAlias
-from bmodel.errors import ConfigurationError
-from bmodel.onnx_file import OnnxFile
-from bmodel.sidecar import ModelSpec
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
+from typing import TypeAlias
+
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
+
 from bmodel.anchors import Anchors
-from bmodel.errors import ModelFileError
+from bmodel.errors import ConfigurationError, ModelFileError, ToolError
 from bmodel.infer_spec import infer_from_onnx
 from bmodel.model_file import load_spec
 from bmodel.onnx_file import OnnxFile, read_onnx
 from bmodel.sidecar import ModelSpec, Normalisation, file_sha256, sidecar_path
+from jobs.inputs.images import list_images
+from tpu_worker.image_header import ImageError
+from tpu_worker.letterbox import Letterbox
+from tpu_worker.read_image import ReadOptions, read_image
 
 Shape: TypeAlias = tuple[int, int, int, int]
 
@@ -181,3 +188,47 @@ def _run(path: Path, shape: Shape) -> list[tuple[int, ...]]:
             f"ONNX Runtime cannot run '{path}' with an input of {shape}: {reason}"
         ) from error
     return [tuple(output.shape) for output in outputs]
+
+
+def choose_images(source: Path, count: int, *, option: str) -> list[Path]:
+    """Choose `count` images, or all where there are fewer, spread evenly over a folder or list.
+
+    Raises ConfigurationError naming `option` when there are none.
+    """
+    if count < 1:
+        raise ConfigurationError(f"{option}: at least 1 image is needed, got {count}")
+    if not source.exists():
+        raise ConfigurationError(f"{option}: there is no '{source}'")
+    try:
+        paths = [Path(str(path)) for path in list_images(str(source)).paths]
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{option}: {str(error).removeprefix('--images: ')}") from error
+    taken = min(count, len(paths))
+    return [paths[position * len(paths) // taken] for position in range(taken)]
+
+
+def write_calibration_images(
+    paths: Sequence[Path], folder: Path, *, input_hw: tuple[int, int], normalisation: Normalisation
+) -> None:
+    """Write each image letterboxed as `folder`/NNNN.png; raises ConfigurationError naming one that cannot be read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, path in enumerate(paths):
+        try:
+            bgr = read_image(str(path), ReadOptions()).bgr
+        except ImageError as error:
+            raise ConfigurationError(f"--calibration: '{path}' cannot be used: {error}") from error
+        target = folder / f"{number:04}.png"
+        if not cv2.imwrite(str(target), letterboxed(bgr, input_hw, normalisation.padding)):
+            raise ToolError(f"cannot write '{target}': the disk may be full")
+
+
+def letterboxed(bgr: NDArray[np.uint8], input_hw: tuple[int, int], padding: int) -> NDArray[np.uint8]:
+    """Fit a BGR image (H, W, 3) into the network's input as the detector does, before normalisation."""
+    place = Letterbox.fit((bgr.shape[0], bgr.shape[1]), input_hw)
+    height, width = place.resized_hw
+    canvas = np.full((*input_hw, 3), padding, np.uint8)
+    resized = bgr
+    if bgr.shape[:2] != place.resized_hw:
+        resized = np.asarray(cv2.resize(bgr, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    canvas[place.top : place.top + height, place.left : place.left + width] = resized
+    return canvas

@@ -19,15 +19,14 @@ from typing import Final
 from pydantic import ValidationError
 
 from bmodel.compiler.compile import Calibration, CompileRequest, compile_network
-from bmodel.errors import ConfigurationError
 from bmodel.compiler.latency import LatencyReport
+from bmodel.errors import ConfigurationError
 from bmodel.sidecar import Frozen, Normalisation
 from data.scenes import TRAINING
+from jobs.build.compile.source_network import write_calibration_images
+from jobs.build.latency_table.latency_rows import PUBLISHED, Published, TableRow, make_row, write_tables
+from jobs.build.quantize.quantize_options import write_whole
 from jobs.command_line import errors_as_one_line
-from jobs.build.compile.calibration_images import write_calibration_images
-from jobs.build.latency_table.published import PUBLISHED, Published
-from jobs.build.latency_table.latency_rows import TableRow, make_row, write_tables
-from jobs.build.quantize.bench import write_whole
 from jobs.console.stop_signals import stoppable
 
 CALIBRATION_COUNT: Final = 2  # the ranges do not matter for time: few images, and the fastest method
@@ -46,7 +45,9 @@ class Compiled(Frozen):
 
 def main(arguments: list[str] | None = None) -> None:
     """Compile what is missing and write the table."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.build.latency_table.make_latency_table", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.build.latency_table.make_latency_table", description=main.__doc__
+    )
     parser.add_argument("--work", type=Path, default=Path("build/latency"))
     parser.add_argument(
         "--results", type=Path, default=Path("docs/results/latency"), help="without extension"

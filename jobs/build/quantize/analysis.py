@@ -9,23 +9,33 @@ from pathlib import Path
 
 from bmodel.compiler.build import Build
 from bmodel.compiler.compile import Calibration, CompileRequest, rank_layers
-from bmodel.compiler.layers import last_layers, with_followers
-from bmodel.compiler.layers import LayerRanking, RankedLayer
+from bmodel.compiler.layers import LayerRanking, RankedLayer, last_layers, with_followers
 from bmodel.onnx_file import read_nodes
 from bmodel.sidecar import ModelSpec, write_sidecar
 from data.columns import GroundTruth
 from data.ground_truth import read_ground_truth
 from jobs.build.compile.compile_network import describe_build
-from jobs.build.compile.calibration_images import write_calibration_images
-from jobs.build.compile.source_network import Shape
 from jobs.build.compile.compile_options import parse_method
-from jobs.build.compile.source_network import SourceNetwork
-from jobs.build.quantize.bench import Bench
-from jobs.build.quantize.choice import FP32, best, choose_finalists, int8_variant, mixed_variants
-from jobs.build.quantize.measure_variants import agreement, head_errors, observe, score_detections, simulate_scored
-from jobs.build.quantize.quantize_options import ImageSplit, QuantizeOptions
-from jobs.build.quantize.measure_variants import Observed
-from jobs.build.quantize.choice import Finalist, Tuned, Variant
+from jobs.build.compile.source_network import Shape, SourceNetwork, write_calibration_images
+from jobs.build.quantize.choice import (
+    FP32,
+    Finalist,
+    Tuned,
+    Variant,
+    best,
+    choose_finalists,
+    int8_variant,
+    mixed_variants,
+)
+from jobs.build.quantize.measure_variants import (
+    Observed,
+    agreement,
+    head_errors,
+    observe,
+    score_detections,
+    simulate_scored,
+)
+from jobs.build.quantize.quantize_options import Bench, ImageSplit, QuantizeOptions
 from jobs.measure.score import score_of
 from tpu_worker.devices import DeviceOptions
 from tpu_worker.read_image import ReadOptions, read_image

@@ -1,13 +1,17 @@
 """What the analysis of INT8 finds out: the parts of its JSON file."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
 from pydantic import Field
+
+from bmodel.compiler.compiler_tools import CalibrationMethod
 from bmodel.compiler.layers import RankedLayer
 from bmodel.sidecar import Frozen, Precision, PredictedLatency
 from jobs.measure.mean_ap_values import MeanAp
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final
-from bmodel.compiler.compiler_tools import CalibrationMethod
+
 
 class Variant(Frozen):
     """One way to compile the network. fp32_layers: mixed precision, what is not computed in INT8."""

@@ -5,34 +5,33 @@ a process for each.
 """
 
 from __future__ import annotations
-from collections.abc import Sequence
+
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from types import TracebackType
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
-from bmodel.errors import ToolError
+
+from bmodel.errors import ConfigurationError, ToolError
 from bmodel.sidecar import ModelSpec
+from data.columns import GroundTruth, Scored
+from jobs.build.compile.verify import cosine_similarity
+from jobs.build.quantize.choice import HeadError
+from jobs.measure.mean_ap import evaluate
+from jobs.measure.mean_ap_values import MeanAp
 from tpu_worker.boxes import Detections
 from tpu_worker.detector import DetectOptions, Detector
 from tpu_worker.devices import Device, DeviceOptions, open_device
 from tpu_worker.devices.protocol import Batch
 from tpu_worker.values import ImageRef, ImageResult
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Final
-from bmodel.errors import ConfigurationError
-from data.columns import GroundTruth, Scored
-from jobs.build.compile.verify import cosine_similarity
-from jobs.measure.mean_ap import evaluate
-from jobs.measure.mean_ap_values import MeanAp
-from jobs.build.quantize.choice import HeadError
-from tpu_worker.devices import DeviceOptions
-from tpu_worker.values import ImageRef
 
 Outputs = list[NDArray[np.float32]]
 

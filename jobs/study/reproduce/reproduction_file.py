@@ -18,7 +18,7 @@ from jobs.config.paths import why_not_a_file
 from jobs.inputs.images import list_images
 from jobs.inputs.resolve import load_model
 from jobs.measure.latency import ITimeSource
-from jobs.study.job_file import FilePart, config_of
+from jobs.study.run_once import FilePart, config_of
 
 SetName = Literal["b-set", "validation"]
 

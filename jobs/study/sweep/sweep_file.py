@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bmodel.sidecar import Precision
-from jobs.study.job_file import FilePart
+from jobs.study.run_once import FilePart
 
 Preprocess = Literal["opencv", "bmcv"]
 PLACEHOLDERS: Final = ("model", "height", "width", "size", "precision", "batch")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bmodel.sidecar import Frozen
-from jobs.console.text_tables import csv_text, figure, markdown_table
-from jobs.report.format import plural
+from jobs.report.format import csv_text, figure, markdown_table, plural
 from jobs.study.sweep.points import Row, Status
 from jobs.study.sweep.sweep_file import size_label
 

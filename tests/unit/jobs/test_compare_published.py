@@ -12,7 +12,6 @@ import pytest
 from bmodel.errors import ConfigurationError
 from data.formats import FormatError
 from jobs.commands.reproduce import command
-from jobs.study.reproduce.compare_page import comparison_section, differences_csv, files_csv
 from jobs.study.reproduce.compare_published import (
     ComparisonSummary,
     FileComparison,
@@ -20,6 +19,7 @@ from jobs.study.reproduce.compare_published import (
     read_folder,
     summarise,
 )
+from jobs.study.reproduce.run_reproduction import comparison_section, differences_csv, files_csv
 from tests.helpers.label_sets import write_files
 from tests.helpers.published_files import copy_with_damage, hand_in
 

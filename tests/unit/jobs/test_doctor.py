@@ -15,16 +15,24 @@ import pytest
 from bmodel.errors import LibraryError, RunError
 from bmodel.libraries import SIMULATOR_SHA256, find_simulator_libraries
 from cluster.cluster_status import ClusterLook
-from jobs.doctor.card_checks import check_cards, check_driver, check_model, check_sail, sail_builds
-from jobs.doctor.checks import Check, run_checks
-from jobs.doctor.cluster_checks import check_cluster, describe
+from jobs.doctor.cluster_checks import (
+    check_cards,
+    check_cluster,
+    check_driver,
+    check_model,
+    check_sail,
+    describe,
+    sail_builds,
+)
 from jobs.doctor.host_checks import (
     NEWEST_PYTHON,
     OLDEST_PYTHON,
+    Check,
     check_disks,
     check_python,
     check_simulator,
     check_toolchain,
+    run_checks,
 )
 from tests.helpers.paths import ROOT
 from tpu_worker.devices.choose_device import has_sail

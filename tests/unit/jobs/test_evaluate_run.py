@@ -18,7 +18,7 @@ from jobs.measure.evaluate_run import evaluate_run
 from jobs.measure.mean_ap import evaluate
 from jobs.measure.measure_run import measure
 from jobs.measure.metrics import Metrics, TimeSpent
-from jobs.report.write_report import report_page
+from jobs.report.page import report_page
 from jobs.run.folder import begin_run, finish_run, open_run
 from jobs.run.store import LocalStore
 from tests.helpers.evaluation_files import NAMES, SIZE_HW, coco_json, figures, known_set

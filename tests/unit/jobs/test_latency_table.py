@@ -10,9 +10,15 @@ import pytest
 from bmodel.compiler.latency import analyse
 from bmodel.compiler.schedule import read_schedule
 from bmodel.errors import ConfigurationError
-from jobs.build.latency_table.latency_rows import TableRow, make_row, render, write_tables
+from jobs.build.latency_table.latency_rows import (
+    PUBLISHED,
+    Published,
+    TableRow,
+    make_row,
+    render,
+    write_tables,
+)
 from jobs.build.latency_table.make_latency_table import compile_family
-from jobs.build.latency_table.published import PUBLISHED, Published
 from tests.helpers.paths import FIXTURES, ROOT
 
 RESULTS = ROOT / "docs/results/latency.json"

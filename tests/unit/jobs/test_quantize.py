@@ -13,7 +13,6 @@ from bmodel.compiler.latency import correct
 from bmodel.compiler.layers import LayerRanking, RankedLayer
 from bmodel.errors import ConfigurationError
 from bmodel.model_file import load_spec
-from jobs.build.quantize.bench import Bench, BudgetSpentError
 from jobs.build.quantize.choice import (
     Finalist,
     HeadError,
@@ -29,7 +28,7 @@ from jobs.build.quantize.choice import (
     worthwhile,
 )
 from jobs.build.quantize.measure_variants import Observed, agreement, head_errors, scored
-from jobs.build.quantize.quantize_options import QuantizeOptions, split_images
+from jobs.build.quantize.quantize_options import Bench, BudgetSpentError, QuantizeOptions, split_images
 from jobs.build.quantize.quantize_page import render, write_report
 from jobs.measure.mean_ap_values import CocoAp, CocoClassAp, MeanAp, VocAp, YoloAp
 from tests.helpers.paths import ROOT

@@ -19,8 +19,7 @@ from bmodel.errors import ConfigurationError, RunError
 from jobs.commands.report import command as report_command
 from jobs.measure.card_health import CardHealthMetrics
 from jobs.measure.metrics import CardMetrics, Metrics, read_metrics, write_metrics
-from jobs.report.page import page_of_run
-from jobs.report.write_report import write_report
+from jobs.report.page import page_of_run, write_report
 from jobs.run.folder import RunFolder, open_run
 from jobs.run.store import LocalStore
 from tests.helpers.report_runs import MadeUp, make_run

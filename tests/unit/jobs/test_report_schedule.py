@@ -12,8 +12,8 @@ import bmodel
 from bmodel.compiler.build import latency_path, read_latency
 from bmodel.sidecar import ModelSpec, read_sidecar, sidecar_path
 from jobs.measure.metrics import read_metrics
-from jobs.report.schedule import LAYERS, layer_bars, schedule_picture
-from jobs.report.write_report import report_page
+from jobs.report.latency_section import LAYERS, layer_bars, schedule_picture
+from jobs.report.page import report_page
 from jobs.run.folder import RunFolder
 from tests.helpers.report_runs import MadeUp, make_run
 

@@ -12,8 +12,8 @@ import pytest
 from bmodel.errors import ConfigurationError
 from data.formats import write_coco
 from jobs.commands.reproduce import reproduce
-from jobs.study.job_file import read_job_file
 from jobs.study.reproduce.reproduction_file import Preparation, Reproduction, prepare
+from jobs.study.run_once import read_job_file
 from tests.helpers.label_sets import write_files
 from tests.helpers.paths import ROOT
 from tests.helpers.reproduction_files import COUNT, NAMES, image_set, reproduction, write_yaml

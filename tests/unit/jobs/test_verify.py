@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bmodel.errors import ConfigurationError, ToolError
 from bmodel.model_file import load_spec
 from bmodel.sidecar import Normalisation, Precision
-from jobs.build.compile.calibration_images import choose_images, letterboxed, write_calibration_images
+from jobs.build.compile.source_network import choose_images, letterboxed, write_calibration_images
 from jobs.build.compile.verify import LIMITS, Outputs, compare, failure, read_batches
 from tests.helpers.paths import ROOT
 from tpu_worker.letterbox import InputWriter, Letterbox

@@ -16,7 +16,7 @@ import pytest
 from bmodel.errors import DeviceError, LibraryError
 from cluster.cards.isolated_query import read_card, read_card_apart
 from cluster.health.card_health import sample_card
-from jobs.doctor.card_checks import check_cards
+from jobs.doctor.cluster_checks import check_cards
 from tests.helpers.paths import ROOT
 from tpu_worker.devices.choose_device import has_sail
 from tpu_worker.devices.libsophon import card_count, read_health

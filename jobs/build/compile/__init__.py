@@ -1,0 +1,1 @@
+"""`raysail compile`: ONNX → a verified BModel with its sidecar."""

@@ -1,0 +1,1 @@
+"""`raysail quantize`: what INT8 and mixed precision cost and gain."""
