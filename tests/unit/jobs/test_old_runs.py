@@ -17,7 +17,7 @@ from jobs.measure.evaluate_run import evaluate_run
 from jobs.measure.metrics import read_metrics
 from jobs.plan.values import HostCosts, default_costs, read_costs
 from jobs.report.image_columns import read_image_columns
-from jobs.report.write_report import report_page
+from jobs.report.page import report_page
 from jobs.run.commit import CommitLog
 from jobs.run.folder import open_run
 from jobs.run.parquet import parquet_bytes, table_of
