@@ -60,7 +60,7 @@ def command(
     _check_options(run, detections, label_format, ground_truth, images, class_names)
     if run is not None:
         from jobs.measure.evaluate_run import evaluate_run
-        from jobs.report.write_report import write_report
+        from jobs.report.page import write_report
         from jobs.run.folder import open_run
 
         result = evaluate_run(

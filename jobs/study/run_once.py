@@ -20,7 +20,7 @@ from jobs.inputs.images import list_images
 from jobs.inputs.resolve import load_model, resolve_job
 from jobs.measure.evaluate_run import evaluate_run
 from jobs.measure.metrics import Metrics, read_metrics
-from jobs.report.write_report import write_report
+from jobs.report.page import write_report
 from jobs.run.folder import RUN, SUCCESS, RunFolder, open_run
 from jobs.run.record import run_facts
 from jobs.run.store import open_store
