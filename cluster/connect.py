@@ -8,7 +8,7 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ray._private.authentication.authentication_token_setup import maybe_enable_
 from ray.exceptions import RaySystemError
 
 from bmodel.errors import ConfigurationError, RaysailError
+from cluster.temporary_folder import temporary_ray_folder
 
 PACKAGES = ("bmodel", "data", "models", "tpu_worker", "cluster", "jobs")
 CONNECT_TIMEOUT_S = 10.0
@@ -30,11 +31,11 @@ def connected(address: str | None, *, local_resources: dict[str, float]) -> Iter
     address: of a running cluster (see cluster/address.py), or None for a new local one whose only node registers
     `local_resources`. Raises ConfigurationError when the cluster cannot be joined.
     """
-    try:
-        _connect(address, local_resources)
+    with ExitStack() as stack:
+        folder = None if address else stack.enter_context(temporary_ray_folder())
+        stack.callback(ray.shutdown)
+        _connect(address, local_resources, folder)
         yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager
@@ -44,12 +45,12 @@ def nothing_on_stdout() -> Iterator[None]:
         yield
 
 
-def _connect(address: str | None, local_resources: dict[str, float]) -> None:
+def _connect(address: str | None, local_resources: dict[str, float], folder: Path | None) -> None:
     try:
         if address:
             _join(address)
         else:
-            _start_local(local_resources)
+            _start_local(local_resources, folder)
     except (ConnectionError, RaySystemError, RuntimeError, ValueError) as error:
         if isinstance(error, RaysailError):
             raise
@@ -58,7 +59,7 @@ def _connect(address: str | None, local_resources: dict[str, float]) -> None:
         raise ConfigurationError(f"--address: cannot use {where}: {reason}") from error
 
 
-def _start_local(resources: dict[str, float]) -> None:
+def _start_local(resources: dict[str, float], folder: Path | None) -> None:
     """A cluster for this process alone. GCS, raylet and workers listen on every interface even so: hence the token.
 
     Ray turns token authentication on for a new local cluster unless RAY_AUTH_MODE says otherwise, so here it may
@@ -72,6 +73,7 @@ def _start_local(resources: dict[str, float]) -> None:
         address="local",
         resources=resources,
         include_dashboard=False,
+        _temp_dir=str(folder),
         **_quiet(),
     )
 

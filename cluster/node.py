@@ -24,6 +24,7 @@ from types import FrameType
 
 from bmodel.errors import RunError
 from bmodel.libraries import cache_folder
+from cluster.temporary_folder import private_folder
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
@@ -63,6 +64,7 @@ def start_node(options: NodeOptions) -> StartedNode:
     pid = None
     try:
         with _ctrl_c_held_back():
+            private_folder(_temporary_folder(options).parent)
             pid = _spawn(_command(options), log)
         _wait_until_up(pid, log)
     except BaseException:  # nobody has noted it as yet, so nobody else would end it
@@ -78,6 +80,7 @@ def start_node(options: NodeOptions) -> StartedNode:
 
 def run_node(options: NodeOptions) -> int:
     """Be the node until a signal ends it, for a service manager; returns Ray's exit code."""
+    private_folder(_temporary_folder(options).parent)
     return subprocess.run(_command(options), env=_environment(), check=False).returncode
 
 
@@ -150,11 +153,12 @@ def _command(options: NodeOptions) -> list[str]:
     command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
     if options.address is None:
         command += ["--head", f"--port={options.port}", "--dashboard-host=127.0.0.1"]
-        command += [f"--dashboard-port={options.dashboard_port}", f"--temp-dir={_temporary_folder(options)}"]
+        command += [f"--dashboard-port={options.dashboard_port}"]
     else:
         command += [f"--address={options.address}"]
     # Any that is free, which the agent itself finds: where another cluster's listens already, no job could be submitted.
     command += ["--dashboard-agent-listen-port=0"]
+    command += [f"--temp-dir={_temporary_folder(options)}"]
     return [*command, f"--resources={json.dumps(options.resources)}", "--disable-usage-stats"]
 
 
@@ -164,12 +168,16 @@ def exporters_list(options: NodeOptions) -> Path:
 
 
 def _temporary_folder(options: NodeOptions) -> Path:
-    """The head's own: a submitted job joins the cluster that a note in that folder names.
+    """The node's own, inside a folder that only this user can enter (cluster/temporary_folder.py).
+
+    A submitted job joins the cluster that a note in the head's folder names.
 
     In Ray's common folder the note is overwritten by every other `ray start --head` of the host, and the job would
     end up on that one's cluster. The name is short because the paths of Ray's sockets must be.
     """
-    return Path(tempfile.gettempdir()) / f"raysail-{os.getuid()}-{options.port}"
+    port = options.address.rpartition(":")[2] if options.address else options.port
+    kind = "node" if options.address else "head"
+    return Path(tempfile.gettempdir()) / f"raysail-{os.getuid()}-{port}" / kind
 
 
 def _environment() -> dict[str, str]:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.job_runs import TINY_ONNX, assert_each_once, commit_count, write_pictures
+from tests.helpers.other_user import can_enter, needs_root
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import command_of, processes_with, start_process
 from tests.ray.chaos.card_cluster import wait_until
@@ -100,6 +102,15 @@ def test_both_hosts_cards_are_there_for_a_client_with_the_token(
     assert oct(head.token.stat().st_mode & 0o777) == "0o600"
     done = client(address, {**head.environment, "RAY_AUTH_MODE": "token"})
     assert "CARDS 5" in done.stdout, done.stdout + done.stderr
+
+
+def test_no_other_user_reaches_what_the_workers_import(two_hosts: tuple[Host, Host, str, int]) -> None:
+    needs_root()
+    port = two_hosts[2].rpartition(":")[2]
+    for kind in ("head", "node"):
+        folder = Path(tempfile.gettempdir()) / f"raysail-{os.getuid()}-{port}" / kind
+        assert any(path.name.startswith("session_") for path in folder.iterdir())
+        assert not can_enter(folder)
 
 
 def test_clients_without_the_token_are_refused(two_hosts: tuple[Host, Host, str, int]) -> None:

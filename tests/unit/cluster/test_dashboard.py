@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from typing import Any
 
 import pytest
@@ -97,5 +98,5 @@ def test_prometheus_reads_the_list_that_ray_writes() -> None:
     [job] = content["scrape_configs"]
     [listed] = job["file_sd_configs"]
     mine = exporters_list(NodeOptions(address=None, port=6379, resources={}))
-    folder = mine.parent.name.replace(f"-{os.getuid()}-", "-1000-")
-    assert listed["files"] == [f"/tmp/{folder}/{mine.name}", f"/tmp/ray/{mine.name}"]
+    path = str(mine.relative_to(tempfile.gettempdir())).replace(f"-{os.getuid()}-", "-1000-")
+    assert listed["files"] == [f"/tmp/{path}", f"/tmp/ray/{mine.name}"]
