@@ -10,7 +10,6 @@ from cluster.pool.work import SlotState
 from jobs.config.detect_config import DetectConfig
 from jobs.inputs.resolve import ResolvedJob
 from jobs.measure.card_health import summarise_health
-from jobs.measure.latency import whose_times
 from jobs.measure.measure_run import measure
 from jobs.measure.metrics import Metrics, TimeSpent, card_accounts, write_metrics
 from jobs.report.page import write_report
@@ -34,13 +33,13 @@ def derive(
             run.store,
             label_format=config.label_format,
             spec=job.spec,
-            device=whose_times(run.facts),
+            device=run.record.timing_device,
         )
     metrics = measure(
         run.log,
         spec=job.spec,
         device=job.device.name,
-        times_of=whose_times(run.facts),
+        times_of=run.record.timing_device,
         model=job.ran,
         ground_truth=Path(config.ground_truth) if config.ground_truth else None,
         evaluator=config.evaluator,

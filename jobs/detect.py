@@ -33,7 +33,7 @@ from jobs.run.commit import Committer
 from jobs.run.folder import RunFolder, begin_run, check_folder
 from jobs.run.health import sampled_health
 from jobs.run.lock import run_lock
-from jobs.run.record import default_output, on_simulator, run_facts, worker_facts
+from jobs.run.record import default_output, new_record, on_simulator, worker_records
 from jobs.run.store import open_store
 
 
@@ -54,7 +54,7 @@ def detect(config: DetectConfig) -> int:
         store = open_store(config.output or default_output(job))
         check_folder(store, resume=config.resume)
         stack.enter_context(run_lock(store))
-        run = begin_run(store, resume=config.resume, facts=run_facts(config, job, images))
+        run = begin_run(store, resume=config.resume, record=new_record(config, job, images))
         cards = JobCards(most=config.cards, needs_real=job.needs_card, of_host=job.cards_of_host)
         began, slots = time.monotonic(), list[SlotState]()
         try:
@@ -88,7 +88,7 @@ def _detect_images(
     with RunProgress(total=len(images), already=run.log.image_count) as progress:
         for sentence in run.log.voided:
             progress.tell(sentence)
-        settings = WorkerSettings(device=job.device, detect=job.detect, run_started_s=run.facts["started_s"])
+        settings = WorkerSettings(device=job.device, detect=job.detect, run_started_s=run.record.started_s)
         pool = WorkerPool(
             start_worker=lambda slot: start_actor(worker, slot, settings),
             load=lambda shard: images.refs(shard.start, shard.stop),
@@ -100,23 +100,21 @@ def _detect_images(
         with stop.deferred(), sampled_health(run, pool.cards, progress.tell), Committer(run.log) as committer:
             for outcome in pool.run(todo):
                 # Before any of its rows stands: whoever goes on with the run must know whose times they hold.
-                if not run.facts.get("on_simulator") and on_simulator(pool.slots):
-                    run.write_facts(on_simulator=True)
+                if not run.record.on_simulator and on_simulator(pool.slots):
+                    run.update(on_simulator=True)
                 _commit(outcome, images, committer, progress)
-    run.write_facts(workers=worker_facts(pool.slots))
+    run.update(workers=worker_records(pool.slots))
     return pool.slots
 
 
 def _shards_left(config: DetectConfig, job: ResolvedJob, run: RunFolder, cards: JobCards) -> list[Shard]:
-    if "shard_size" not in run.facts:
-        size = config.shard_size or default_shard_size(
-            run.image_count, cards=cards.count(), batch=job.spec.batch
-        )
-        run.write_facts(shard_size=size)
-    run.write_facts(cards=[f"{slot.host}/{slot.device_id}" for slot in cards.discover()])
-    return remaining_shards(
-        make_shards(run.image_count, run.facts["shard_size"]), [commit.shard for commit in run.log.commits]
-    )
+    size = run.record.shard_size or _shard_size(config, job, run, cards)
+    run.update(shard_size=size, cards=tuple(f"{slot.host}/{slot.device_id}" for slot in cards.discover()))
+    return remaining_shards(make_shards(run.image_count, size), [commit.shard for commit in run.log.commits])
+
+
+def _shard_size(config: DetectConfig, job: ResolvedJob, run: RunFolder, cards: JobCards) -> int:
+    return config.shard_size or default_shard_size(run.image_count, cards=cards.count(), batch=job.spec.batch)
 
 
 def _limits(config: DetectConfig) -> PoolLimits:

@@ -60,7 +60,7 @@ def _own_folder(run: RunFolder) -> Path:
 
 def _coco_truth(run: RunFolder, given: Path | None) -> Path | None:
     """The JSON whose ids the results speak in; None where they are to count from 1."""
-    told = given or Path(run.facts["configuration"].get("ground-truth") or "")
+    told = given or Path(run.record.ground_truth or "")
     if told.suffix == ".json" and told.is_file():
         return told
     if given is not None:

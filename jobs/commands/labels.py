@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bmodel.sidecar import ModelSpec
 from data.formats import WrittenFormat
-from jobs.measure.latency import whose_times
 from jobs.run.folder import open_run
 from jobs.run.labels import write_labels
 from jobs.run.store import open_store
@@ -29,8 +27,8 @@ def command(
         opened.log,
         store,
         label_format=label_format,
-        spec=ModelSpec.model_validate(opened.facts["spec"]),
-        device=whose_times(opened.facts),
+        spec=opened.record.spec,
+        device=opened.record.timing_device,
         folder=folder,
     )
     sys.stdout.write(f"{count} label files are in {store.place}{'/labels' if output is None else ''}\n")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from bmodel.errors import ConfigurationError, RunError
-from bmodel.sidecar import ModelSpec
+from bmodel.errors import ConfigurationError
 from bmodel.validation import FrozenModel
 from jobs.measure.mean_ap import Evaluator, evaluate
 from jobs.measure.mean_ap_values import MeanAp
@@ -74,11 +72,12 @@ def evaluate_run(
         raise ConfigurationError(
             f"RUN: the timed device's detections are made up and have no mAP, in '{place}'"
         )
-    options = run.facts.get("configuration", {})
-    truth = truth_of_run(run.log, spec=_spec(run), ground_truth=_ground_truth(ground_truth, options))
+    truth = truth_of_run(run.log, spec=run.record.spec, ground_truth=_ground_truth(run, ground_truth))
     positions = {image_id: position for position, image_id in enumerate(truth.image_ids)}
     detections = scored_detections(run.log, positions)
-    mean_ap = evaluate(truth, detections, evaluator=evaluator or options.get("evaluator", "hotcoco"))
+    mean_ap = evaluate(
+        truth, detections, evaluator=evaluator or run.record.configuration.get("evaluator", "hotcoco")
+    )
     result = evaluation_of(
         mean_ap,
         images=len(truth.image_ids),
@@ -101,21 +100,14 @@ def _metrics(run: RunFolder) -> Metrics:
     return read_metrics(run)
 
 
-def _spec(run: RunFolder) -> ModelSpec:
-    try:
-        return ModelSpec.model_validate(run.facts["spec"])
-    except (KeyError, ValidationError) as error:
-        raise RunError(f"spec must describe the network in '{run.store.place}/run.json'") from error
-
-
-def _ground_truth(given: Path | None, options: dict[str, Any]) -> Path:
+def _ground_truth(run: RunFolder, given: Path | None) -> Path:
     if given is not None:
         return given
-    told = options.get("ground-truth")
-    if told is None:
+    known = run.record.ground_truth
+    if known is None:
         raise ConfigurationError("--ground-truth: is required, since the run was started without one")
-    if not Path(told).exists():
+    if not Path(known).exists():
         raise ConfigurationError(
-            f"--ground-truth: is required, since the run's own is not there any more: '{told}'"
+            f"--ground-truth: is required, since the run's own is not there any more: '{known}'"
         )
-    return Path(told)
+    return Path(known)

@@ -6,9 +6,9 @@ is measured. Without a card it is what the compiler's schedule predicts, or noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -62,11 +62,6 @@ class Timings:
     stages: dict[str, NDArray[np.float64]]
     started_ms: NDArray[np.float64]
     finished_ms: NDArray[np.float64]
-
-
-def whose_times(facts: Mapping[str, Any]) -> str:
-    """The device whose times a run's rows hold: not a card's where SAIL or libbmrt ran on the chip simulator."""
-    return "simulator" if facts.get("on_simulator") else str(facts["device"])
 
 
 def read_timings(tables: Iterable[pa.Table]) -> Timings:

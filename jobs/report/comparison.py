@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bmodel.sidecar import ModelSpec
 from jobs.measure.latency import STAGES
 from jobs.measure.mean_ap_values import MeanAp
 from jobs.measure.metrics import Metrics
@@ -99,7 +98,7 @@ def _distinct_names(runs: Sequence[RunFolder]) -> tuple[str, ...]:
 
 
 def _mean_curves(run: RunFolder, metrics: Metrics) -> _MeanCurves | None:
-    judged, _ = judged_run(run, metrics, ModelSpec.model_validate(run.facts["spec"]))
+    judged, _ = judged_run(run, metrics, run.record.spec)
     if judged is None or judged.curves is None:
         return None
     curves = judged.curves
@@ -110,9 +109,9 @@ def _mean_curves(run: RunFolder, metrics: Metrics) -> _MeanCurves | None:
 
 def _warnings(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> tuple[str, ...]:
     found = []
-    if len({run.facts["fingerprint"]["images"] for run in runs}) > 1:
+    if len({run.record.fingerprint.images for run in runs}) > 1:
         found.append("The runs are over different images: neither mAP nor times can be compared directly.")
-    truths = {str(run.facts["configuration"].get("ground-truth")) for run in runs}
+    truths = {str(run.record.ground_truth) for run in runs}
     if len(truths) > 1:
         found.append(f"The runs name different ground truth: {', '.join(sorted(truths))}.")
     sources = {figures.latency.i_time_source for figures in metrics}
@@ -320,18 +319,18 @@ def _cells(
 
 def differing_rows(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> tuple[Row, ...]:
     """Options, model facts and versions in which the runs differ."""
-    facts = [_settings(run, figures) for run, figures in zip(runs, metrics, strict=True)]
-    names = list(dict.fromkeys(name for one in facts for name in one))
+    settings = [_settings(run, figures) for run, figures in zip(runs, metrics, strict=True)]
+    names = list(dict.fromkeys(name for one in settings for name in one))
     return tuple(
-        Row(name=name, cells=tuple(Cell(text=one.get(name, setting(None))) for one in facts))
+        Row(name=name, cells=tuple(Cell(text=one.get(name, setting(None))) for one in settings))
         for name in names
-        if len({one.get(name) for one in facts}) > 1
+        if len({one.get(name) for one in settings}) > 1
     )
 
 
 def _settings(run: RunFolder, metrics: Metrics) -> dict[str, str]:
     options = {
-        name: setting(value) for name, value in run.facts["configuration"].items() if name not in _UNTELLING
+        name: setting(value) for name, value in run.record.configuration.items() if name not in _UNTELLING
     }
     height, width = metrics.model.input_hw
     model = {
@@ -341,7 +340,7 @@ def _settings(run: RunFolder, metrics: Metrics) -> dict[str, str]:
         "input": f"{height} {TIMES} {width}",
         "batch": str(metrics.model.batch),
         "device used": metrics.device,
-        "image list": str(run.facts["fingerprint"]["images"]),
+        "image list": run.record.fingerprint.images,
     }
     versions = {f"version of {name}": value for name, value in metrics.versions.items()}
     return {**options, **model, **versions}

@@ -23,7 +23,7 @@ def run_name(run: RunFolder) -> str:
 
 def judged_run(run: RunFolder, metrics: Metrics, spec: ModelSpec) -> tuple[Judged | None, str]:
     """The run held against its truth, or a sentence why it cannot be."""
-    told = run.facts["configuration"].get("ground-truth")
+    told = run.record.ground_truth
     if metrics.device == "timed":
         return None, "The timed device's detections are made up, so there is nothing to judge."
     if told is None:

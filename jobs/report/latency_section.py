@@ -195,7 +195,7 @@ def schedule_picture(run: RunFolder, spec: ModelSpec, latency: LatencyMetrics) -
 
 def _build_report(run: RunFolder, spec: ModelSpec) -> LatencyReport | None:
     """The build's latency report beside the model, if it is there and speaks of the same schedule."""
-    model = run.facts["configuration"].get("model")
+    model = run.record.configuration.get("model")
     if model is None or spec.latency is None:
         return None
     try:

@@ -13,8 +13,6 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
-from bmodel.sidecar import ModelSpec
-from jobs.measure.latency import whose_times
 from jobs.measure.metrics import CardMetrics, Metrics, read_metrics
 from jobs.report.accuracy import AccuracySection, accuracy_section
 from jobs.report.charts import Chart
@@ -72,7 +70,7 @@ class Page:
 
 def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
     """Gather everything; what cannot be had (the truth or the images have moved) is said, and no error."""
-    spec = ModelSpec.model_validate(run.facts["spec"])
+    spec = run.record.spec
     images = read_image_columns(run.log.tables("images"))
     judged, no_truth = judged_run(run, metrics, spec)
     gallery = gallery_of_run(run, metrics, judged, spec.class_names)
@@ -87,7 +85,7 @@ def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
         else accuracy_section(metrics.map, metrics.score_protocol, judged, spec.class_names),
         no_accuracy=no_truth,
         latency=latency_section(metrics.latency, images.went_through()),
-        cpu_note=host_note(whose_times(run.facts)),
+        cpu_note=host_note(run.record.timing_device),
         prepared_note=prepared_note(metrics),
         schedule=schedule_picture(run, spec, metrics.latency),
         timeline=timeline,

@@ -76,7 +76,7 @@ class ImageFiles:
 
     def paths(self, image_ids: Sequence[str]) -> dict[str, str]:
         """The path of each of these images; raises RaysailError when the list they came from is not there."""
-        source = str(self.run.facts["configuration"]["images"])
+        source = self.run.record.images_place
         if Path(source).is_dir():
             root = Path(source).resolve()
             return {image_id: f"{root}/{image_id}" for image_id in image_ids}
@@ -89,7 +89,7 @@ class ImageFiles:
         self, path: str, *, cover_hw: tuple[int, int] | None
     ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """BGR pixels and the full size (h, w), turned as the run turned them; raises ImageError."""
-        ignore_exif = bool(self.run.facts["configuration"].get("ignore-exif", False))
+        ignore_exif = self.run.record.fingerprint.ignore_exif
         image = read_image(path, ReadOptions(apply_exif=not ignore_exif, reduce_to_hw=cover_hw))
         return image.bgr, image.size_hw
 

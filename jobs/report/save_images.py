@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bmodel.sidecar import ModelSpec
 from data.formats import stem_of
 from jobs.measure.metrics import read_metrics
 from jobs.report.gallery import Box, Scene
@@ -46,7 +45,7 @@ def save_images(run: RunFolder, count: int) -> int:
     worst: then they are spread evenly over the run.
     """
     metrics = read_metrics(run)
-    spec = ModelSpec.model_validate(run.facts["spec"])
+    spec = run.record.spec
     for name in run.store.names(FOLDER):
         run.store.remove(f"{FOLDER}/{name}")
     judged, _ = judged_run(run, metrics, spec)

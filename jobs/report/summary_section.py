@@ -44,7 +44,7 @@ def standfirst(run: RunFolder, metrics: Metrics) -> str:
     """What ran, on what, how long: one sentence."""
     model = metrics.model
     height, width = model.input_hw
-    started = time.strftime("%d %B %Y, %H:%M", time.localtime(run.facts["started_s"]))
+    started = time.strftime("%d %B %Y, %H:%M", time.localtime(run.record.started_s))
     return (
         f"{model.name} ({model.precision}, input {height} {TIMES} {width} pixels, batch {model.batch}) on {metrics.device}, "
         f"{plural(len(metrics.cards), 'card')}: {plural(metrics.images.total, 'image')} in "
@@ -126,17 +126,20 @@ def settings(run: RunFolder, metrics: Metrics) -> tuple[Settings, ...]:
     def rows(values: dict[str, object]) -> tuple[tuple[str, str], ...]:
         return tuple((name, setting(value)) for name, value in values.items())
 
-    facts = run.facts
+    record = run.record
     state = {
-        "started": time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(facts["started_s"])),
-        "resumed": facts.get("resumed", 0),
-        "images a shard": facts.get("shard_size"),
+        "started": time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(record.started_s)),
+        "resumed": record.resumed,
+        "images a shard": record.shard_size,
         "detection took": duration(metrics.time.detect_s),
         "labels and figures took": duration(metrics.time.write_s),
     }
     return (
-        Settings(title="Options", rows=rows(facts["configuration"])),
-        Settings(title="Fingerprint: what makes two runs the same", rows=rows(facts["fingerprint"])),
+        Settings(title="Options", rows=rows(record.configuration)),
+        Settings(
+            title="Fingerprint: what makes two runs the same",
+            rows=rows(record.fingerprint.model_dump(mode="json", by_alias=True)),
+        ),
         Settings(title="Model that ran", rows=rows(metrics.model.model_dump())),
         Settings(title="Run", rows=rows(state)),
         Settings(title="Versions", rows=rows(dict(metrics.versions))),

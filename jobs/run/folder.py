@@ -2,55 +2,55 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bmodel.errors import ConfigurationError, RunError
 from jobs.run.commit import CommitLog
+from jobs.run.fingerprint import check_same
 from jobs.run.lock import LOCK
-from jobs.run.record import check_same
+from jobs.run.record import RunChanges, RunRecord, parse_record
 from jobs.run.store import RunStore, open_store
 
-RUN_SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 RUN = "run.json"
 SUCCESS = "_SUCCESS"
-NEEDED_FACTS: dict[str, type | tuple[type, ...]] = {
-    "started_s": (int, float),
-    "image_count": int,
-    "fingerprint": dict,
-    "configuration": dict,
-}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class RunFolder:
-    """An open run: its store, its commit log, and run.json as it was when the run was opened."""
+    """An open run: its store, its commit log, and its record, which `update` alone changes."""
 
     store: RunStore
     log: CommitLog
-    facts: dict[str, Any]
+    record: RunRecord
 
     @property
     def image_count(self) -> int:
         """Images of the run, committed or not."""
-        return int(self.facts["image_count"])
+        return self.record.image_count
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, in the order of class_id."""
-        return tuple(self.facts["fingerprint"]["class-names"])
+        return self.record.fingerprint.class_names
 
-    def write_facts(self, **changes: Any) -> None:
-        """Update run.json."""
-        self.facts.update(changes)
-        self.store.write(RUN, (json.dumps(self.facts, indent=2, ensure_ascii=False) + "\n").encode())
+    def update(self, **changes: Unpack[RunChanges]) -> None:
+        """Change the record, here and in run.json."""
+        self.record = self.record.updated(changes)
+        self.write_record()
+
+    def write_record(self) -> None:
+        """Write run.json."""
+        self.store.write(RUN, self.record.to_json())
 
 
 def check_folder(store: RunStore, *, resume: bool) -> None:
     """Raise ConfigurationError unless the folder may hold this run: before anything is written into it."""
-    if _facts_or_none(store) is None:
+    if _record_or_none(store) is None:
         _refuse_foreign_files(store)
     elif not resume:
         raise ConfigurationError(
@@ -58,29 +58,27 @@ def check_folder(store: RunStore, *, resume: bool) -> None:
         )
 
 
-def begin_run(store: RunStore, *, resume: bool, facts: dict[str, Any]) -> RunFolder:
-    """Start a run in its folder, or go on with the one that is there.
+def begin_run(store: RunStore, *, resume: bool, record: RunRecord) -> RunFolder:
+    """Start a run in its folder, or resume the one that is there.
 
-    facts: run.json's content but for the schema version; its shard size gives way to that of a resumed run.
+    record: of the run as it would begin now; a resumed run keeps its own, but for the configuration.
     Raises ConfigurationError when the folder holds a run and `resume` is not set, RunError when the run there was
-    started with other options.
+    started with other options or its run.json is damaged.
     """
     check_folder(store, resume=resume)
-    before = _facts_or_none(store)
+    before = _record_or_none(store)
     if before is None:
-        run = RunFolder(
-            store=store, log=CommitLog(store), facts={"schema_version": RUN_SCHEMA_VERSION, **facts}
-        )
-        run.write_facts()
+        run = RunFolder(store=store, log=CommitLog(store), record=record)
+        run.write_record()
         return run
-    check_same(before["fingerprint"], facts["fingerprint"], store.place)
+    check_same(before.fingerprint, record.fingerprint, store.place)
     if SUCCESS in store.names(""):
         store.remove(SUCCESS)
     store.remove_unfinished()
     log = CommitLog(store)
     log.drop_damaged()
-    run = RunFolder(store=store, log=log, facts=before)
-    run.write_facts(configuration=facts["configuration"], resumed=int(before.get("resumed", 0)) + 1)
+    run = RunFolder(store=store, log=log, record=before)
+    run.update(configuration=record.configuration, resumed=before.resumed + 1)
     return run
 
 
@@ -92,10 +90,10 @@ def open_run(place: str) -> RunFolder:
     if "://" not in place and not Path(place).is_dir():
         raise ConfigurationError(f"RUN: must be the folder of a run, and '{place}' is not there")
     store = open_store(place)
-    facts = _facts_or_none(store)
-    if facts is None:
+    record = _record_or_none(store)
+    if record is None:
         raise ConfigurationError(f"RUN: '{place}' holds no {RUN}, so it is not the folder of a run")
-    run = RunFolder(store=store, log=CommitLog(store), facts=facts)
+    run = RunFolder(store=store, log=CommitLog(store), record=record)
     if SUCCESS in store.names(""):
         _check_still_complete(run)
     return run
@@ -109,24 +107,12 @@ def _check_still_complete(run: RunFolder) -> None:
         raise RunError(f"{error}; `raysail detect --resume` does again what is lost") from None
 
 
-def _facts_or_none(store: RunStore) -> dict[str, Any] | None:
+def _record_or_none(store: RunStore) -> RunRecord | None:
     try:
         data = store.read(RUN)
     except FileNotFoundError:
         return None
-    try:
-        facts = json.loads(data)
-        version = facts["schema_version"]
-    except (ValueError, KeyError, TypeError):
-        raise RunError(
-            f"'{store.place}/{RUN}' is damaged: it must be a JSON object with schema_version"
-        ) from None
-    if version != RUN_SCHEMA_VERSION:
-        raise RunError(f"schema_version must be {RUN_SCHEMA_VERSION}, got {version} in '{store.place}/{RUN}'")
-    for name, kind in NEEDED_FACTS.items():
-        if not isinstance(facts.get(name), kind):
-            raise RunError(f"'{store.place}/{RUN}' is damaged: {name} is missing or of the wrong kind")
-    return dict(facts)
+    return parse_record(data, f"{store.place}/{RUN}")
 
 
 def _refuse_foreign_files(store: RunStore) -> None:

@@ -42,7 +42,7 @@ def sampled_health(
     """
     from cluster.health.health_hosts import HealthHosts
 
-    if run.facts["device"] not in CARD_DEVICES:
+    if run.record.device not in CARD_DEVICES:
         yield
         return
     hosts = HealthHosts(used)
@@ -52,7 +52,7 @@ def sampled_health(
             yield
     finally:
         try:
-            write_health(run.store, watch.samples, run_started_s=run.facts["started_s"])
+            write_health(run.store, watch.samples, run_started_s=run.record.started_s)
         except RunError as error:  # what the run found does not hang on it
             tell(f"the cards' health is lost: {error}")
 

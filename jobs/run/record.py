@@ -1,24 +1,28 @@
-"""What run.json says of a run when it begins, and where a run goes that nobody gave a place."""
+"""run.json: what a run is, from its first moment on."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
 import time
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Final, Literal, TypedDict
+
+from pydantic import Field, ValidationError, field_validator
 
 from bmodel.errors import RunError
 from bmodel.sidecar import ModelSpec
+from bmodel.validation import FrozenModel, first_fault
 from cluster.pool.work import SlotState
 from jobs.config.detect_config import DetectConfig
 from jobs.inputs.image_sources import hide_secrets
 from jobs.inputs.images import ImageList
-from jobs.inputs.resolve import ResolvedJob
+from jobs.inputs.resolve import ModelMetrics, ResolvedJob
+from jobs.run.fingerprint import Fingerprint, fingerprint
 
+RUN_SCHEMA_VERSION: Final = 1
 VERSIONS_OF = (
     "raysail",
     "ray",
@@ -32,13 +36,117 @@ VERSIONS_OF = (
 PATH_OPTIONS = frozenset({"images", "model", "ground-truth", "class-names", "fault-file", "output"})
 
 
-def run_facts(config: DetectConfig, job: ResolvedJob, images: ImageList) -> dict[str, Any]:
-    """The content of run.json, all but the schema version, the shard size and the cards."""
-    return {
-        "started_s": time.time(),
-        "image_count": len(images),
-        "device": job.device.name,
-        "fingerprint": fingerprint(
+class WorkerRecord(FrozenModel):
+    """Who worked on a card: the last worker of its slot that loaded the model.
+
+    card: host/number. lock: the file that keeps other jobs off the card. other_users: processes that use it as well.
+    """
+
+    card: str
+    node: str
+    pid: int
+    lock: str
+    load_ms: float
+    warmup_ms: float
+    other_users: tuple[str, ...] = ()
+
+
+class RunRecord(FrozenModel):
+    """The content of run.json.
+
+    started_s: seconds since the epoch, the zero of the rows' times.
+    device: the device that the run uses, as resolved from `auto`.
+    configuration: the options by their names on the command line, as given to the latest driver, paths absolute.
+    model: the file that ran. spec: its network, with the class names of this run.
+    versions: of the libraries that a figure depends on.
+    shard_size: images per shard; None until the first driver has counted its cards. It stays when a run is resumed.
+    cards: the cards (host/number) that the latest driver found. workers: who worked on them.
+    on_simulator: whether a worker found that its card is the chip simulator.
+    resumed: how many times the run was resumed.
+    """
+
+    schema_version: Literal[1] = RUN_SCHEMA_VERSION
+    started_s: float = Field(allow_inf_nan=False)
+    image_count: int = Field(ge=0)
+    device: str
+    fingerprint: Fingerprint
+    configuration: dict[str, Any]
+    model: ModelMetrics
+    spec: ModelSpec
+    versions: dict[str, str]
+    shard_size: int | None = Field(default=None, ge=1)
+    cards: tuple[str, ...] = ()
+    workers: tuple[WorkerRecord, ...] = ()
+    on_simulator: bool = False
+    resumed: int = Field(default=0, ge=0)
+
+    @field_validator("configuration")
+    @classmethod
+    def _names_its_images(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if "images" not in options:
+            raise ValueError("images must say where the images are")
+        return options
+
+    @property
+    def timing_device(self) -> str:
+        """The device whose times the rows hold: not a card's where SAIL or libbmrt ran on the chip simulator."""
+        return "simulator" if self.on_simulator else self.device
+
+    @property
+    def images_place(self) -> str:
+        """Where the images are: a folder, a list or a URL."""
+        return str(self.configuration["images"])
+
+    @property
+    def ground_truth(self) -> str | None:
+        """The truth that the run was started with."""
+        place = self.configuration.get("ground-truth")
+        return None if place is None else str(place)
+
+    def updated(self, changes: RunChanges) -> RunRecord:
+        """Return the record with other values, validated."""
+        return RunRecord.model_validate({**dict(self), **changes})
+
+    def to_json(self) -> bytes:
+        """The text of run.json; what is not known yet is left out."""
+        content = self.model_dump(mode="json", by_alias=True)
+        known = {name: value for name, value in content.items() if value is not None}
+        return (json.dumps(known, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+class RunChanges(TypedDict, total=False):
+    """What of a record changes while the run goes on."""
+
+    configuration: dict[str, Any]
+    shard_size: int
+    cards: tuple[str, ...]
+    workers: tuple[WorkerRecord, ...]
+    on_simulator: bool
+    resumed: int
+
+
+def parse_record(data: bytes, place: str) -> RunRecord:
+    """Read run.json; raises RunError naming the field, its rule and the place."""
+    try:
+        content = json.loads(data)
+        found = content["schema_version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise RunError(f"'{place}' is damaged: it must be a JSON object with schema_version") from None
+    if found != RUN_SCHEMA_VERSION:
+        raise RunError(f"schema_version must be {RUN_SCHEMA_VERSION}, got {found} in '{place}'")
+    try:
+        return RunRecord.model_validate(content)
+    except ValidationError as error:
+        raise RunError(f"'{place}' is damaged: {first_fault(error)}") from None
+
+
+def new_record(config: DetectConfig, job: ResolvedJob, images: ImageList) -> RunRecord:
+    """The record of a run that begins now."""
+    return RunRecord(
+        started_s=time.time(),
+        image_count=len(images),
+        device=job.device.name,
+        fingerprint=fingerprint(
             config,
             device=job.device.name,
             model_sha256=job.ran.sha256,
@@ -46,28 +154,28 @@ def run_facts(config: DetectConfig, job: ResolvedJob, images: ImageList) -> dict
             images_sha256=images.sha256(),
             image_count=len(images),
         ),
-        "configuration": _configuration(config),
-        "model": job.ran.model_dump(mode="json"),
-        "spec": job.spec.model_dump(mode="json"),
-        "versions": versions(),
-    }
+        configuration=_configuration(config),
+        model=job.ran,
+        spec=job.spec,
+        versions=versions(),
+    )
 
 
-def worker_facts(slots: Iterable[SlotState]) -> list[dict[str, Any]]:
-    """Who worked on which card, for run.json: the last worker of each card slot that got as far as that."""
-    return [
-        {
-            "card": f"{state.slot.host}/{state.slot.device_id}",
-            "node": state.slot.node_id,
-            "pid": state.info.pid,
-            "lock": state.info.lock,
-            "load_ms": round(state.info.load_ms, 1),
-            "warmup_ms": round(state.info.warmup_ms, 1),
-            "other_users": state.other_users,
-        }
+def worker_records(slots: Iterable[SlotState]) -> tuple[WorkerRecord, ...]:
+    """The last worker of each card slot that loaded the model."""
+    return tuple(
+        WorkerRecord(
+            card=f"{state.slot.host}/{state.slot.device_id}",
+            node=state.slot.node_id,
+            pid=state.info.pid,
+            lock=state.info.lock,
+            load_ms=round(state.info.load_ms, 1),
+            warmup_ms=round(state.info.warmup_ms, 1),
+            other_users=tuple(state.other_users),
+        )
         for state in slots
         if state.info is not None
-    ]
+    )
 
 
 def on_simulator(slots: Iterable[SlotState]) -> bool:
@@ -76,7 +184,7 @@ def on_simulator(slots: Iterable[SlotState]) -> bool:
 
 
 def _configuration(config: DetectConfig) -> dict[str, Any]:
-    """The options as they were given, but readable from any folder, and without the secrets in URLs."""
+    """The options as given, but readable from any folder, and without the secrets in URLs."""
     options = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     for name in PATH_OPTIONS & options.keys():
         text = str(options[name])
@@ -98,70 +206,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # a job's code travels without its distribution
             continue
     return found
-
-
-# Options that decide what is in the committed rows. The others may change between a run and its resumption;
-# --limit shows in the image list.
-DECIDING_OPTIONS = (
-    "conf",
-    "iou",
-    "max_detections",
-    "single_label",
-    "anchors",
-    "preprocess",
-    "reduced_jpeg",
-    "ignore_exif",
-)
-
-
-def fingerprint(
-    config: DetectConfig,
-    *,
-    device: str,
-    model_sha256: str,
-    spec: ModelSpec,
-    images_sha256: str,
-    image_count: int,
-) -> dict[str, Any]:
-    """The deciding facts of a run by name, as they go into run.json."""
-    options = {name.replace("_", "-"): getattr(config, name) for name in DECIDING_OPTIONS}
-    return {
-        **options,
-        "device": device,
-        "model": model_sha256,
-        **_decoder(spec),
-        "class-names": list(spec.class_names),
-        "images": f"{image_count} images, list {images_sha256[:16]}",
-    }
-
-
-def _decoder(spec: ModelSpec) -> dict[str, str]:
-    """What the sidecar or --anchors says of the way from pixels to boxes: the model's bytes do not hold it."""
-    content = spec.model_dump(mode="json")
-    return {
-        "layout": spec.layout,
-        "heads": f"{len(spec.heads)} heads, {_short_hash(content['heads'])}",
-        "normalisation": _short_hash(content["normalisation"]),
-    }
-
-
-def _short_hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def check_same(before: dict[str, Any], now: dict[str, Any], place: str) -> None:
-    """Raise RunError naming every fact that differs from the run to be resumed."""
-    differing = [
-        f"{name} was {_short(before.get(name))} and is now {_short(now.get(name))}"
-        for name in sorted(set(before) | set(now))
-        if before.get(name) != now.get(name)
-    ]
-    if differing:
-        raise RunError(
-            f"--resume needs the options the run was started with, and {'; '.join(differing)} in '{place}'"
-        )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -22,7 +22,7 @@ from jobs.measure.evaluate_run import evaluate_run
 from jobs.measure.metrics import Metrics, read_metrics
 from jobs.report.page import write_report
 from jobs.run.folder import RUN, SUCCESS, RunFolder, open_run
-from jobs.run.record import run_facts
+from jobs.run.record import new_record
 from jobs.run.store import open_store
 from tpu_worker.devices import CARD_DEVICES
 
@@ -74,16 +74,16 @@ def is_finished(config: DetectConfig) -> bool:
     if run is None or SUCCESS not in run.store.names(""):
         return False
     job = resolve_job(config, load_model(config), cards_of_cluster=_cards_of_cluster(config, run))
-    facts = run_facts(config, job, list_images(config.images, limit=config.limit))
-    same_options = _material(facts["configuration"]) == _material(run.facts["configuration"])
-    return same_options and all(facts[name] == run.facts.get(name) for name in ("fingerprint", "spec"))
+    now, before = new_record(config, job, list_images(config.images, limit=config.limit)), run.record
+    same_options = _material(now.configuration) == _material(before.configuration)
+    return same_options and (now.fingerprint, now.spec) == (before.fingerprint, before.spec)
 
 
 def _cards_of_cluster(config: DetectConfig, run: RunFolder) -> int | None:
     """On a cluster that would have to be joined to be counted, what the run says; None for this host's own."""
     if not cluster_address(config.address):
         return None
-    return int(run.facts.get("device") in CARD_DEVICES)
+    return int(run.record.device in CARD_DEVICES)
 
 
 def _run_in(output: str) -> RunFolder | None:

@@ -22,7 +22,7 @@ from jobs.inputs.resolve import load_model, resolve_job
 from jobs.measure.coco import coco_ap
 from jobs.measure.mean_ap import evaluate
 from jobs.run.folder import RunFolder, begin_run
-from jobs.run.record import run_facts
+from jobs.run.record import new_record
 from jobs.run.rows import scored_detections
 from jobs.run.store import open_store
 from tests.bench.findings import Findings
@@ -156,7 +156,7 @@ def _write_run(folder: Path, material: Material, truth_path: Path) -> RunFolder:
     spec = load_model(config)
     job = resolve_job(config, spec, cards_of_cluster=None)
     images = list_images(config.images)
-    run = begin_run(open_store(str(folder / "run")), resume=False, facts=run_facts(config, job, images))
+    run = begin_run(open_store(str(folder / "run")), resume=False, record=new_record(config, job, images))
     truth = _truth(truth_path, spec)
     dice = np.random.default_rng(1)
     for start in range(0, IMAGES, SHARD):

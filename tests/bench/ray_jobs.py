@@ -22,7 +22,7 @@ from jobs.inputs.images import list_images
 from jobs.inputs.resolve import ResolvedJob, load_model, resolve_job
 from jobs.measure.latency import Timings, read_timings
 from jobs.run.folder import RunFolder, begin_run, open_run
-from jobs.run.record import run_facts
+from jobs.run.record import new_record
 from jobs.run.store import open_store
 from tests.bench.material import BUILD
 
@@ -63,7 +63,7 @@ class JobRun:
     def steady_span_s(self, cards: int) -> tuple[float, float]:
         """The steady span in seconds since the epoch."""
         low, high = self._steady_span_ms(cards)
-        began = float(self.run.facts["started_s"])
+        began = self.run.record.started_s
         return began + low / 1e3, began + high / 1e3
 
     def _steady_span_ms(self, cards: int) -> tuple[float, float]:
@@ -91,7 +91,7 @@ def run_job(*, worker: type = CardWorker, name: str = "run", **options: object) 
     config = parse_config({"output": str(folder), "label-format": "none", **given})
     images = list_images(config.images, limit=config.limit)
     job = resolve_job(config, load_model(config), cards_of_cluster=None)
-    run = begin_run(open_store(str(folder)), resume=False, facts=run_facts(config, job, images))
+    run = begin_run(open_store(str(folder)), resume=False, record=new_record(config, job, images))
     cards = JobCards(most=config.cards, needs_real=False)
     with stoppable() as stop, nothing_on_stdout():
         started = time.perf_counter()

@@ -53,9 +53,9 @@ def test_a_job_does_every_image_and_measures_the_card(
     found = metrics(run)
     assert found["device"] in {"sail", "libbmrt"}
     assert found["images"]["failed"] == 0
-    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     is_measured = found["latency"]["i_time_source"] == "measured on BM1684"
-    assert is_measured is not facts.get("on_simulator", False), "SAIL on the simulator is no card"
+    assert is_measured is not record.get("on_simulator", False), "SAIL on the simulator is no card"
     print(preprocess, found["latency"], found["prepared"])  # noqa: T201 - to be sent back
     if preprocess == "opencv":
         assert found["prepared"] is None

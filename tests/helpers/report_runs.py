@@ -20,8 +20,9 @@ from jobs.inputs.resolve import model_metrics
 from jobs.measure.measure_run import measure
 from jobs.measure.metrics import CardMetrics, TimeSpent
 from jobs.run.folder import RunFolder, begin_run, finish_run
-from jobs.run.record import versions
+from jobs.run.record import RunRecord
 from jobs.run.store import LocalStore
+from tests.helpers.run_rows import record_of
 from tests.helpers.small_specs import head_spec
 from tpu_worker.boxes import Detections
 from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes
@@ -73,7 +74,7 @@ def make_run(folder: Path, like: MadeUp | None = None) -> RunFolder:
     ids = [f"{like.prefix}{number:03d}.jpg" for number in range(like.images)]
     _write_images(folder / "images", ids, objects, classes, dice)
     truth = _write_truth(folder / "truth.json", ids, objects, classes, like) if like.truth else None
-    run = begin_run(LocalStore(folder / "run"), resume=False, facts=_facts(folder, like, spec, truth))
+    run = begin_run(LocalStore(folder / "run"), resume=False, record=_record(folder, like, spec, truth))
     for start in range(0, like.images, SHARD):
         stop = min(start + SHARD, like.images)
         results = [
@@ -213,8 +214,7 @@ def _with_lost(made: ShardResult, place: int, image: ImageRef) -> ShardResult:
     return replace(made, images=images.combine_chunks(), detections=detections.combine_chunks())
 
 
-def _facts(folder: Path, like: MadeUp, spec: ModelSpec, truth: Path | None) -> dict[str, object]:
-    model = model_metrics(spec, name="small.onnx", sha256="0" * 64)
+def _record(folder: Path, like: MadeUp, spec: ModelSpec, truth: Path | None) -> RunRecord:
     configuration = {
         "images": str(folder / "images"),
         "model": str(like.compiled or "small.onnx"),
@@ -222,22 +222,15 @@ def _facts(folder: Path, like: MadeUp, spec: ModelSpec, truth: Path | None) -> d
     }
     if truth is not None:
         configuration["ground-truth"] = str(truth)
-    fingerprint = {
-        "conf": like.conf,
-        "device": like.device,
-        "class-names": list(NAMES),
-        "images": f"{like.images} images, list 0",
-    }
-    return {
-        "started_s": STARTED_S,
-        "image_count": like.images,
-        "device": like.device,
-        "fingerprint": fingerprint,
-        "configuration": configuration,
-        "model": model.model_dump(mode="json"),
-        "spec": spec.model_dump(mode="json"),
-        "versions": versions(),
-    }
+    return record_of(
+        like.images,
+        spec=spec,
+        device=like.device,
+        started_s=STARTED_S,
+        configuration=configuration,
+        conf=like.conf,
+        images=f"{like.images} images, list 0",
+    )
 
 
 def _write_metrics(run: RunFolder, spec: ModelSpec, like: MadeUp, truth: Path | None) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from bmodel.sidecar import ModelSpec
 from cluster.pool.results import ShardResult, shard_result
 from cluster.pool.work import Shard
+from jobs.config.detect_config import DetectConfig
+from jobs.inputs.resolve import model_metrics
 from jobs.run.commit import CommitLog
+from jobs.run.fingerprint import fingerprint
 from jobs.run.folder import RunFolder
+from jobs.run.record import RunRecord, versions
+from tests.helpers.small_specs import head_spec
 from tpu_worker.boxes import Detections
 from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes
 
@@ -87,15 +93,37 @@ def commit_all(
         log.add(shard, rows_of(images[shard.start : shard.stop], failed=failed), 1)
 
 
-def facts(images: Sequence[ImageRef], /, **fingerprint: object) -> dict[str, Any]:
-    """The content of run.json for a run of these images."""
-    return {
-        "started_s": 1000.0,
-        "image_count": len(images),
-        "device": "cpu",
-        "fingerprint": {"conf": 0.001, "class-names": list(NAMES), **fingerprint},
-        "configuration": {"images": "/nowhere"},
-    }
+def record_of(
+    image_count: int,
+    /,
+    *,
+    spec: ModelSpec | None = None,
+    device: str = "cpu",
+    started_s: float = 1000.0,
+    configuration: Mapping[str, object] | None = None,
+    **deciding: Any,
+) -> RunRecord:
+    """The record of a run on so many images; deciding: what its fingerprint has instead of the usual."""
+    spec = spec or head_spec().model_copy(update={"class_names": NAMES})
+    options = {"images": "/nowhere", **(configuration or {})}
+    usual = fingerprint(
+        DetectConfig(images=str(options["images"]), device="timed", service_ms=1.0),
+        device=device,
+        model_sha256="0" * 64,
+        spec=spec,
+        images_sha256="0" * 64,
+        image_count=image_count,
+    )
+    return RunRecord(
+        started_s=started_s,
+        image_count=image_count,
+        device=device,
+        fingerprint=usual.model_copy(update=deciding),
+        configuration=options,
+        model=model_metrics(spec, name="small.onnx", sha256="0" * 64),
+        spec=spec,
+        versions=versions(),
+    )
 
 
 def committed_ids(run: RunFolder) -> list[str]:

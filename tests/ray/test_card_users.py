@@ -29,7 +29,7 @@ from jobs.derive import derive
 from jobs.detect import _detect_images
 from jobs.inputs.images import list_images
 from jobs.inputs.resolve import load_model, resolve_job
-from jobs.run.record import run_facts
+from jobs.run.record import new_record
 from jobs.run.folder import begin_run
 from jobs.run.store import open_store
 from jobs.console.stop_signals import stoppable
@@ -43,7 +43,7 @@ class WorkerOfFolder(CardWorker):
 config = parse_config({"images": images, "model": model, "device": "sail", "output": output, "limit": 5})
 found = list_images(config.images, limit=config.limit)
 job = resolve_job(config, load_model(config), cards_of_cluster=None)
-run = begin_run(open_store(output), resume=False, facts=run_facts(config, job, found))
+run = begin_run(open_store(output), resume=False, record=new_record(config, job, found))
 cards = JobCards(most=None, needs_real=True, of_host=job.cards_of_host)
 with stoppable() as stop, nothing_on_stdout(), connected(None, local_resources=cards.local_resources()):
     slots = _detect_images(config, job, found, run, cards, stop, WorkerOfFolder)

@@ -48,7 +48,7 @@ def _no_worker_of_an_earlier_run(nodes: CardCluster, by_one_card: Any) -> None:
     wait_until(lambda: not nodes.workers(), 60, "every worker has ended")
 
 
-def run_facts(run: Path) -> dict[str, Any]:
+def run_json(run: Path) -> dict[str, Any]:
     return dict(json.loads((run / "run.json").read_text(encoding="utf-8")))
 
 
@@ -64,7 +64,7 @@ def first_start_s(run: Path, number: int) -> float | None:
         for row in table.to_pylist()
         if (row["card"] or "").endswith(f"/{number}")
     ]
-    return float(run_facts(run)["started_s"]) + min(begun_ms) / 1000 if begun_ms else None
+    return float(run_json(run)["started_s"]) + min(begun_ms) / 1000 if begun_ms else None
 
 
 def is_locked(path: Path) -> bool:
@@ -100,7 +100,7 @@ def test_four_hosts_find_what_one_card_finds_each_worker_on_its_own_card(
     assert driver.returncode == 0, said
     assert_each_once(run, IMAGES)
     assert findings(run) == by_one_card
-    workers = run_facts(run)["workers"]
+    workers = run_json(run)["workers"]
     assert len({(worker["node"], worker["card"]) for worker in workers}) == HOSTS * CARDS_A_HOST
     # No worker died: those that held the locks are those that did the work, each on one lock.
     assert {Path(worker["lock"]).name: worker["pid"] for worker in workers} == held
@@ -168,7 +168,7 @@ def test_jobs_that_want_one_card_each_take_one_each_though_one_is_slow_to_load(
     said = end_of(slow)
     assert slow.returncode == 0, said
     assert "taken" not in said
-    workers = [run_facts(run)["workers"] for run in (*runs, tmp_path / "slow")]
+    workers = [run_json(run)["workers"] for run in (*runs, tmp_path / "slow")]
     assert [len(of_run) for of_run in workers] == [1, 1, 1]
     assert len({of_run[0]["lock"] for of_run in workers}) == 3
 

@@ -17,7 +17,7 @@ from jobs.detect import detect
 from jobs.run.folder import begin_run
 from jobs.run.store import LocalStore
 from tests.helpers.job_runs import TINY_BMODEL, TINY_ONNX, write_pictures
-from tests.helpers.run_rows import facts, refs
+from tests.helpers.run_rows import record_of
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_places_where_no_run_may_go(photos: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_is_there_is_not_begun_again(photos: Path, tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "run")
-    begin_run(store, resume=False, facts=facts(refs(4)))
+    begin_run(store, resume=False, record=record_of(4))
     before = {path: path.read_bytes() for path in store.folder.iterdir()}
     assert "add --resume" in refusal(ConfigurationError, photos, store.folder)
     assert {path: path.read_bytes() for path in store.folder.iterdir()} == before
@@ -200,11 +200,11 @@ def test_a_run_that_is_there_is_not_begun_again(photos: Path, tmp_path: Path) ->
 
 def test_resuming_another_run_names_what_differs(photos: Path, tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "run")
-    begin_run(store, resume=False, facts=facts(refs(4)))
+    begin_run(store, resume=False, record=record_of(4))
     values = {"images": str(photos), "model": str(TINY_ONNX), "output": store.place, "resume": True}
     with pytest.raises(RunError) as caught:
         detect(parse_config(values))
-    assert "images was None and is now 4 images" in str(caught.value)
+    assert "images was 4 images, list 0000" in str(caught.value)
     assert not ray.is_initialized()
 
 

@@ -22,6 +22,7 @@ from jobs.report.page import report_page
 from jobs.run.folder import begin_run, finish_run, open_run
 from jobs.run.store import LocalStore
 from tests.helpers.evaluation_files import NAMES, SIZE_HW, coco_json, figures, known_set
+from tests.helpers.run_rows import record_of
 from tests.helpers.small_specs import head_spec
 from tpu_worker.boxes import Detections
 from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes
@@ -39,15 +40,15 @@ def finished_run(
     """A run of the truth's images in two shards, as the job leaves it; the last image failed."""
     spec = head_spec(classes=3)
     store = LocalStore(place)
-    facts = {
-        "started_s": 0.0,
-        "image_count": len(truth.image_ids),
-        "device": device,
-        "fingerprint": {"class-names": list(NAMES)},
-        "configuration": {"evaluator": "hotcoco", "images": str(place / "moved-away")},
-        "spec": spec.model_dump(mode="json"),
-    }
-    run = begin_run(store, resume=False, facts=facts)
+    record = record_of(
+        len(truth.image_ids),
+        spec=spec,
+        device=device,
+        started_s=0.0,
+        configuration={"evaluator": "hotcoco", "images": str(place / "moved-away")},
+        class_names=NAMES,
+    )
+    run = begin_run(store, resume=False, record=record)
     results = [_image_result(image, image_id, found) for image, image_id in enumerate(truth.image_ids[:-1])]
     failed = ImageRef(index=len(results), image_id=truth.image_ids[-1], path="p")
     results.append(

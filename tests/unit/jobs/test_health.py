@@ -19,6 +19,7 @@ from jobs.run.commit import CommitLog
 from jobs.run.folder import RunFolder
 from jobs.run.health import HEALTH, read_health, sampled_health, write_health
 from jobs.run.store import LocalStore
+from tests.helpers.run_rows import record_of
 from tpu_worker.devices.sail import CardHealth
 
 
@@ -40,7 +41,7 @@ def sample(chip: int | None, *, time_s: float = 1000.0, busy: int = 50) -> Sampl
 
 def open_run(folder: Path, device: str = "sail") -> RunFolder:
     store = LocalStore(folder)
-    return RunFolder(store=store, log=CommitLog(store), facts={"device": device, "started_s": 1000.0})
+    return RunFolder(store=store, log=CommitLog(store), record=record_of(6, device=device))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from jobs.measure.latency import (
     read_timings,
     summarise_latency,
     summarise_throughput,
-    whose_times,
 )
 from tests.helpers.run_rows import refs, rows_of
 from tests.helpers.small_specs import head_spec
@@ -39,12 +38,6 @@ THREE = timings([0, 10, 20], [10, 20, 30], inference_ms=[4.0, 5.0, 9.0])
 def test_a_card_is_measured(device: str) -> None:
     found = summarise_latency(THREE, device=device, spec=with_schedule(head_spec(), 77.0))
     assert (found.i_time_ms, found.i_time_source) == (6.0, "measured on BM1684")
-
-
-def test_a_card_that_is_the_simulator_is_not() -> None:
-    assert whose_times({"device": "sail", "on_simulator": False}) == "sail"
-    assert whose_times({"device": "sail", "on_simulator": True}) == "simulator"
-    assert whose_times({"device": "cpu"}) == "cpu"
 
 
 @pytest.mark.parametrize("device", ["cpu", "simulator"])

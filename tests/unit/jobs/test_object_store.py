@@ -16,7 +16,7 @@ from jobs.run.labels import write_labels
 from jobs.run.store import ObjectStore, open_store
 from tests.helpers.image_files import encode, landscape
 from tests.helpers.object_store import BUCKET, KEY, S3, SECRET, s3_server
-from tests.helpers.run_rows import NAMES, commit_all, committed_ids, facts, refs
+from tests.helpers.run_rows import NAMES, commit_all, committed_ids, record_of, refs
 from tests.helpers.small_specs import head_spec
 from tpu_worker.read_image import ReadOptions, read_image
 
@@ -78,9 +78,9 @@ def test_commits_stand_until_they_are_voided(store: ObjectStore, s3: S3) -> None
 
 
 def test_a_whole_run_with_labels(store: ObjectStore, s3: S3) -> None:
-    run = begin_run(store, resume=True, facts=facts(IMAGES))
+    run = begin_run(store, resume=True, record=record_of(len(IMAGES)))
     commit_all(run.log, IMAGES, SHARDS[:2], failed={5})
-    again = begin_run(store, resume=True, facts=facts(IMAGES))
+    again = begin_run(store, resume=True, record=record_of(len(IMAGES)))
     assert again.log.image_count == 8
     commit_all(again.log, IMAGES, SHARDS[2:])
     again.log.verify_coverage(10)
@@ -97,12 +97,12 @@ def test_a_whole_run_with_labels(store: ObjectStore, s3: S3) -> None:
 def test_a_prefix_that_holds_something_else_is_refused(store: ObjectStore) -> None:
     store.write("images/photo.jpg", b"")
     with pytest.raises(ConfigurationError, match="must be empty or a run, and it holds 'images'"):
-        begin_run(store, resume=True, facts=facts(IMAGES))
+        begin_run(store, resume=True, record=record_of(len(IMAGES)))
 
 
 def test_a_run_is_read_back_by_its_url(s3: S3) -> None:
     url = s3.url("runs/read-back")
-    begin_run(open_store(url), resume=False, facts=facts(IMAGES))
+    begin_run(open_store(url), resume=False, record=record_of(len(IMAGES)))
     assert open_run(url).image_count == 10
     with pytest.raises(ConfigurationError, match=r"holds no run\.json"):
         open_run(s3.url("runs/nowhere"))

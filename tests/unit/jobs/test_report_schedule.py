@@ -10,7 +10,7 @@ import pytest
 
 import bmodel
 from bmodel.compiler.build import latency_path, read_latency
-from bmodel.sidecar import ModelSpec, read_sidecar, sidecar_path
+from bmodel.sidecar import read_sidecar, sidecar_path
 from jobs.measure.metrics import read_metrics
 from jobs.report.latency_section import LAYERS, layer_bars, schedule_picture
 from jobs.report.page import report_page
@@ -21,7 +21,7 @@ COMPILED = Path(bmodel.__file__).parent / "tiny_fp32_1b.bmodel"
 
 
 def picture_of(run: RunFolder, **changes: object) -> Any:
-    spec = ModelSpec.model_validate(run.facts["spec"]).model_copy(update=changes)
+    spec = run.record.spec.model_copy(update=changes)
     return schedule_picture(run, spec, read_metrics(run).latency)
 
 

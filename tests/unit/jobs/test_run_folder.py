@@ -11,9 +11,9 @@ import pytest
 from bmodel.errors import ConfigurationError, RunError
 from cluster.pool.work import Shard
 from jobs.run.folder import begin_run, check_folder, finish_run, open_run
-from jobs.run.record import check_same
+from jobs.run.record import parse_record
 from jobs.run.store import LocalStore
-from tests.helpers.run_rows import commit_all, committed_ids, facts, refs
+from tests.helpers.run_rows import commit_all, committed_ids, record_of, refs
 
 IMAGES = refs(6)
 
@@ -23,46 +23,54 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "run")
 
 
+def whole(**changes: object) -> bytes:
+    """A run.json that would be sound without these changes."""
+    content = json.loads(record_of(len(IMAGES)).to_json())
+    return json.dumps({**content, **changes}).encode()
+
+
 def run_json(store: LocalStore) -> dict[str, Any]:
     return dict(json.loads(store.read("run.json")))
 
 
-def test_a_new_run_writes_its_facts_first(store: LocalStore) -> None:
-    run = begin_run(store, resume=False, facts=facts(IMAGES))
-    assert run_json(store) == {"schema_version": 1, **facts(IMAGES)}
+def test_a_new_run_writes_its_record_first(store: LocalStore) -> None:
+    run = begin_run(store, resume=False, record=record_of(len(IMAGES)))
+    assert parse_record(store.read("run.json"), "run.json") == record_of(len(IMAGES)) == run.record
+    assert run_json(store)["schema_version"] == 1
+    assert "shard_size" not in run_json(store), "no driver has counted its cards yet"
     assert (run.image_count, run.log.image_count) == (6, 0)
     assert run.class_names == ("car", "person", "bike")
-    run.write_facts(shard_size=2)
+    run.update(shard_size=2)
     assert run_json(store)["shard_size"] == 2
 
 
 def test_resume_goes_on_with_what_is_committed(store: LocalStore) -> None:
-    run = begin_run(store, resume=False, facts=facts(IMAGES))
-    run.write_facts(shard_size=2)
+    run = begin_run(store, resume=False, record=record_of(len(IMAGES)))
+    run.update(shard_size=2)
     commit_all(run.log, IMAGES, [Shard(0, 2)])
-    again = begin_run(store, resume=True, facts={**facts(IMAGES), "configuration": {"images": "/moved"}})
+    again = begin_run(store, resume=True, record=record_of(len(IMAGES), configuration={"images": "/moved"}))
     assert committed_ids(again) == [image.image_id for image in IMAGES[:2]]
-    assert again.facts["shard_size"] == 2, "the shards of the first driver stay"
-    assert again.facts["started_s"] == 1000.0
+    assert again.record.shard_size == 2, "the shards of the first driver stay"
+    assert again.record.started_s == 1000.0
     assert run_json(store)["resumed"] == 1
     assert run_json(store)["configuration"] == {"images": "/moved"}
 
 
 def test_resume_starts_a_run_where_there_is_none(store: LocalStore) -> None:
-    assert begin_run(store, resume=True, facts=facts(IMAGES)).log.image_count == 0
+    assert begin_run(store, resume=True, record=record_of(len(IMAGES))).log.image_count == 0
 
 
 def test_a_run_that_is_gone_on_with_is_not_complete(store: LocalStore) -> None:
-    finish_run(begin_run(store, resume=False, facts=facts(IMAGES)))
+    finish_run(begin_run(store, resume=False, record=record_of(len(IMAGES))))
     assert "_SUCCESS" in store.names("")
-    begin_run(store, resume=True, facts=facts(IMAGES))
+    begin_run(store, resume=True, record=record_of(len(IMAGES)))
     assert "_SUCCESS" not in store.names("")
 
 
 def test_a_run_is_not_begun_twice(store: LocalStore) -> None:
-    begin_run(store, resume=False, facts=facts(IMAGES))
+    begin_run(store, resume=False, record=record_of(len(IMAGES)))
     with pytest.raises(ConfigurationError, match="holds a run already; add --resume"):
-        begin_run(store, resume=False, facts=facts(IMAGES))
+        begin_run(store, resume=False, record=record_of(len(IMAGES)))
     with pytest.raises(ConfigurationError, match="holds a run already; add --resume"):
         check_folder(store, resume=False)
     check_folder(store, resume=True)
@@ -80,7 +88,7 @@ def test_a_folder_with_anything_else_in_it_is_refused_and_left_alone(
         path.write_bytes(b"")
     for refused in (
         lambda: check_folder(store, resume=resume),
-        lambda: begin_run(store, resume=resume, facts=facts(IMAGES)),
+        lambda: begin_run(store, resume=resume, record=record_of(len(IMAGES))),
     ):
         with pytest.raises(
             ConfigurationError, match=f"must be empty or a run, and it holds '{entry.rstrip('/')}'"
@@ -92,7 +100,7 @@ def test_a_folder_with_anything_else_in_it_is_refused_and_left_alone(
 def test_hidden_files_and_a_dead_drivers_lock_do_not_count(store: LocalStore) -> None:
     (store.folder / ".directory").write_bytes(b"")
     (store.folder / "run.lock").write_bytes(b"")
-    begin_run(store, resume=False, facts=facts(IMAGES))
+    begin_run(store, resume=False, record=record_of(len(IMAGES)))
 
 
 @pytest.mark.parametrize(
@@ -103,14 +111,20 @@ def test_hidden_files_and_a_dead_drivers_lock_do_not_count(store: LocalStore) ->
         (b"[]", "is damaged"),
         (b"\xff", "is damaged"),
         (b'{"schema_version": 99}', "schema_version must be 1, got 99"),
-        (b'{"schema_version": 1}', "started_s is missing or of the wrong kind"),
-        (b'{"schema_version": 1, "started_s": 1, "image_count": "many"}', "image_count is missing"),
+        (b"[" * 100_000, "is damaged"),
+        (b'{"schema_version": 1}', r"run\.json' is damaged: started_s: Field required"),
+        (whole(image_count="many"), r"run\.json' is damaged: image_count: Input should be a valid integer"),
+        (whole(image_count=-1), "image_count: .* greater than or equal to 0"),
+        (whole(started_s=float("nan")), "started_s: .* finite number"),
+        (whole(fingerprint={"conf": 0.5}), r"fingerprint\.iou: Field required"),
+        (whole(configuration={}), "configuration: .* images must say where the images are"),
+        (whole(spec={"name": "x"}), r"spec\.file_sha256: Field required"),
     ],
 )
 def test_a_run_json_that_cannot_be_trusted(content: bytes, message: str, store: LocalStore) -> None:
     store.write("run.json", content)
     with pytest.raises(RunError, match=message):
-        begin_run(store, resume=True, facts=facts(IMAGES))
+        begin_run(store, resume=True, record=record_of(len(IMAGES)))
     with pytest.raises(RunError, match=message):
         open_run(store.place)
 
@@ -127,7 +141,7 @@ def test_open_run_needs_a_run(tmp_path: Path) -> None:
 def test_a_finished_run_whose_record_was_damaged_is_not_read_as_if_whole(
     damage: dict[str, Any] | None, store: LocalStore
 ) -> None:
-    run = begin_run(store, resume=False, facts=facts(IMAGES))
+    run = begin_run(store, resume=False, record=record_of(len(IMAGES)))
     commit_all(run.log, IMAGES, [Shard(0, 4), Shard(4, 6)])
     finish_run(run)
     assert open_run(store.place).log.image_count == 6
@@ -135,28 +149,16 @@ def test_a_finished_run_whose_record_was_damaged_is_not_read_as_if_whole(
     store.retain_commits([first] if damage is None else [first, {**last, **damage}])
     with pytest.raises(RunError, match=r"6 images must be committed, got 4 .* --resume` does again"):
         open_run(store.place)
-    again = begin_run(store, resume=True, facts=facts(IMAGES))
+    again = begin_run(store, resume=True, record=record_of(len(IMAGES)))
     assert committed_ids(again) == [image.image_id for image in IMAGES[:4]]
 
 
 def test_another_fingerprint_is_refused_with_every_difference(store: LocalStore) -> None:
-    begin_run(store, resume=False, facts=facts(IMAGES, model="aaa", images="6 images"))
+    begin_run(store, resume=False, record=record_of(len(IMAGES), model="aaa", images="6 images"))
     with pytest.raises(RunError) as caught:
-        begin_run(store, resume=True, facts=facts(IMAGES, model="bbb", images="7 images", conf=0.5))
+        begin_run(store, resume=True, record=record_of(len(IMAGES), model="bbb", images="7 images", conf=0.5))
     message = str(caught.value)
     assert "conf was 0.001 and is now 0.5" in message
     assert "model was aaa and is now bbb" in message
     assert "images was 6 images and is now 7 images" in message
     assert "class-names" not in message
-
-
-def test_a_fact_that_only_one_side_has_is_a_difference() -> None:
-    check_same({"a": 1}, {"a": 1}, "here")
-    with pytest.raises(RunError, match="b was None and is now 2 in 'here'"):
-        check_same({"a": 1}, {"a": 1, "b": 2}, "here")
-
-
-def test_long_values_are_shown_short() -> None:
-    with pytest.raises(RunError) as caught:
-        check_same({"names": "x" * 500}, {"names": "y" * 500}, "here")
-    assert len(str(caught.value)) < 250

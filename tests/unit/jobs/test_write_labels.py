@@ -14,7 +14,7 @@ from data.formats import LabelFormat
 from jobs.run.folder import RunFolder, begin_run
 from jobs.run.labels import label_names, write_labels
 from jobs.run.store import LocalStore
-from tests.helpers.run_rows import NAMES, SIZE_HW, commit_all, detections_of, facts, refs
+from tests.helpers.run_rows import NAMES, SIZE_HW, commit_all, detections_of, record_of, refs
 from tests.helpers.small_specs import head_spec
 
 IMAGES = refs(10)
@@ -23,7 +23,7 @@ SPEC = head_spec().model_copy(update={"class_names": NAMES})
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    run = begin_run(LocalStore(tmp_path / "run"), resume=False, facts=facts(IMAGES))
+    run = begin_run(LocalStore(tmp_path / "run"), resume=False, record=record_of(len(IMAGES)))
     commit_all(run.log, IMAGES, [Shard(0, 4), Shard(4, 10)], failed={5})
     return run
 

@@ -25,6 +25,7 @@ LIBRARIES = {
         *("bmodel", "data", "tpu_worker", "cluster", "models", "numpy", "cv2", "pyarrow", "pydantic"),
         *(
             "pydantic_core",
+            "typing_extensions",
             "yaml",
             "typer",
             "rich",
