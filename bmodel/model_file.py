@@ -20,7 +20,7 @@ from bmodel.infer_spec import (
     tensor_spec,
 )
 from bmodel.onnx_file import OnnxFile, read_onnx
-from bmodel.sidecar import ModelSpec, TensorSpec, file_sha256, read_sidecar, sidecar_path
+from bmodel.sidecar import MODEL_SUFFIXES, ModelSpec, TensorSpec, file_sha256, read_sidecar, sidecar_path
 
 CHIP: Final = "BM1684"
 
@@ -42,7 +42,7 @@ def load_spec(
     Raises ModelFileError for a damaged or inconsistent file, ConfigurationError for options that do not fit it.
     """
     suffix = path.suffix.lower()
-    if suffix not in {".bmodel", ".onnx"}:
+    if suffix not in MODEL_SUFFIXES:
         raise ConfigurationError(f"model: must be a .bmodel or .onnx file, got '{path}'")
     if not path.is_file():
         raise ConfigurationError(f"model: there is no file '{path}'")

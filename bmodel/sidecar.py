@@ -16,6 +16,7 @@ from bmodel.errors import ModelFileError
 
 SCHEMA_VERSION: Final = 1
 SIDECAR_SUFFIX: Final = ".spec.json"
+MODEL_SUFFIXES: Final = (".bmodel", ".onnx")
 
 Precision = Literal["fp32", "int8", "mixed"]
 LayoutName = Literal["heads", "decoded"]

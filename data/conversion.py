@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data.coco_json import read_coco, write_coco
 from data.columns import GroundTruth
 from data.competition_files import class_index, format_voc_truth, plain_name, shown
+from data.format_names import TruthFormat
 from data.ground_truth import read_coco_truth, read_label_truth
 from data.image_sizes import image_sizes
 from data.label_names import find_files, label_stems
@@ -20,7 +21,6 @@ from data.label_text import FormatError, OnProblem
 from data.voc_xml import VocImage, format_voc, read_voc
 from data.yolo_labels import format_yolo
 
-TruthFormat = Literal["yolo", "coco", "voc", "voc-tool"]
 SUFFIXES: Final[dict[TruthFormat, str]] = {"yolo": ".txt", "voc": ".xml", "voc-tool": ".txt"}
 
 Sizes = Mapping[str, tuple[int, int]]

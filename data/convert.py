@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from data.conversion import LabelledSet, TruthFormat, read_set, write_set
+from data.conversion import LabelledSet, read_set, write_set
+from data.format_names import TruthFormat
 from data.label_text import FormatError, read_text
 
 FORMATS: Final[tuple[TruthFormat, ...]] = ("yolo", "coco", "voc", "voc-tool")

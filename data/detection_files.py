@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.competition_files import NamedBoxes, class_index, mean_time_ms, parse_named, plain_name
-from data.formats import DetectionFormat
+from data.format_names import DetectionFormat
 from data.ground_truth import Scored, Sizes, size_of
 from data.label_names import find_files, match_labels, refuse_strangers
 from data.label_text import OnProblem, raise_problem, read_text

@@ -16,7 +16,6 @@ Every reader refuses what breaks its format with a FormatError: file, line, rule
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +32,11 @@ from data.competition_files import (
     shown,
     whole_pixels,
 )
+from data.format_names import DetectionFormat, LabelFormat, WrittenFormat
 from data.label_names import find_files, label_stems, match_labels, safe_relative_path, stem_of
 from data.label_text import FormatError, OnProblem, raise_problem, read_text
 from data.voc_xml import VocImage, format_voc, read_voc
 from data.yolo_labels import YoloLabels, format_yolo, parse_yolo
-
-WrittenFormat = Literal["yolo", "yolo-conf-second", "truth", "competition"]
-LabelFormat = Literal[WrittenFormat, "none"]
-DetectionFormat = Literal["yolo", "yolo-conf-second", "competition"]
 
 __all__ = [
     "CocoBoxes",

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from bmodel.errors import ConfigurationError, RaysailError
+from jobs.config.version import PRODUCT, product_version
 
 # Typer brings a copy of click or depends on it, by version; this is the error of whichever it uses.
 _USAGE_ERROR: Any = typer.BadParameter.__base__
@@ -118,7 +119,13 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
 
     @app.callback()
-    def _root() -> None:
+    def _root(
+        *,
+        version: Annotated[
+            bool,
+            typer.Option("--version", help="print name and version", callback=_print_version, is_eager=True),
+        ] = False,
+    ) -> None:
         """Object detection over large image sets on Sophon BM1684 cards, with Ray."""
 
     for command in COMMANDS:
@@ -132,6 +139,12 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
 
 def _only_named() -> None:
     """Stand for a command that was not asked for."""
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag
+    if wanted:
+        typer.echo(f"{PRODUCT} {product_version()}")
+        raise typer.Exit
 
 
 @contextmanager

@@ -24,6 +24,16 @@ from tpu_worker.launch import Prepared
 from tpu_worker.layouts.registry import open_layout
 from tpu_worker.letterbox import InputWriter, Letterbox
 from tpu_worker.nms import best_first, suppress
+from tpu_worker.option_values import (
+    CONF_ABOVE,
+    CONF_BELOW,
+    DEFAULT_CONF,
+    DEFAULT_DETECTIONS,
+    DEFAULT_IOU,
+    IOU_LEAST,
+    IOU_MOST,
+    MOST_DETECTIONS,
+)
 from tpu_worker.pipeline import Outputs, Pipeline
 from tpu_worker.read_image import ReadOptions, local_path, read_bytes, read_image
 from tpu_worker.values import MOST_PREPARE_THREADS, ImageFailure, ImageRef, ImageResult
@@ -33,31 +43,37 @@ from tpu_worker.values import MOST_PREPARE_THREADS, ImageFailure, ImageRef, Imag
 class DetectOptions:
     """How images become detections; wrong values raise ConfigurationError.
 
-    confidence: a box needs objectness times class probability above it.
+    conf: a box needs objectness times class probability above it.
     iou: within a class, a better box suppresses one that it overlaps by more.
     max_detections: boxes kept of an image, the best ones.
-    multi_label: every class of a box above `confidence` makes a detection, or else only its best class.
+    single_label: only a box's best class makes a detection, instead of every class above `conf`.
     max_candidates: boxes that enter suppression, the best ones.
     prepare_threads: threads that read and letterbox; None: one a core, at most 4.
-    max_pixels, apply_exif: see docs/preprocessing.md.
+    max_pixels, ignore_exif: see docs/preprocessing.md.
     reduced_jpeg: decode large JPEGs at 1/2, 1/4 or 1/8 scale where that still covers the network's input.
     """
 
-    confidence: float = 0.001
-    iou: float = 0.65
-    max_detections: int = 300
-    multi_label: bool = True
-    max_candidates: int = 30_000
+    conf: float = DEFAULT_CONF
+    iou: float = DEFAULT_IOU
+    max_detections: int = DEFAULT_DETECTIONS
+    single_label: bool = False
+    max_candidates: int = MOST_DETECTIONS
     prepare_threads: int | None = None
     max_pixels: int = DEFAULT_MAX_PIXELS
-    apply_exif: bool = True
+    ignore_exif: bool = False
     reduced_jpeg: bool = False
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.confidence < 1.0:
-            raise ConfigurationError(f"confidence must be above 0 and below 1, got {self.confidence}")
-        if not 0.0 <= self.iou <= 1.0:
-            raise ConfigurationError(f"iou must be between 0 and 1, got {self.iou}")
+        if not CONF_ABOVE < self.conf < CONF_BELOW:
+            raise ConfigurationError(
+                f"conf must be above {CONF_ABOVE:g} and below {CONF_BELOW:g}, got {self.conf}"
+            )
+        if not IOU_LEAST <= self.iou <= IOU_MOST:
+            raise ConfigurationError(f"iou must be from {IOU_LEAST:g} to {IOU_MOST:g}, got {self.iou}")
+        if self.max_detections > MOST_DETECTIONS:
+            raise ConfigurationError(
+                f"max_detections must be at most {MOST_DETECTIONS}, got {self.max_detections}"
+            )
         for name in ("max_detections", "max_candidates", "prepare_threads", "max_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -117,10 +133,10 @@ class _Stages:
         self._card = card
         self._spec = device.spec
         self._options = options
-        self._layout = open_layout(self._spec, confidence=options.confidence, multi_label=options.multi_label)
+        self._layout = open_layout(self._spec, conf=options.conf, single_label=options.single_label)
         self._read_options = ReadOptions(
             max_pixels=options.max_pixels,
-            apply_exif=options.apply_exif,
+            ignore_exif=options.ignore_exif,
             reduce_to_hw=self._spec.input_hw if options.reduced_jpeg else None,
         )
         self._of_thread = threading.local()

@@ -37,12 +37,13 @@ class ReadOptions:
     """How images are read.
 
     max_pixels: an image whose header claims more is refused before it is decoded.
-    apply_exif: turn the image as its EXIF orientation says; boxes are in the turned image's pixels.
+    ignore_exif: leave the image as stored instead of turning it as its EXIF orientation says; boxes are in the pixels
+        of the image as it is then.
     reduce_to_hw: decode a JPEG at 1/2, 1/4 or 1/8 of its size as long as it still covers this; None decodes in full.
     """
 
     max_pixels: int = DEFAULT_MAX_PIXELS
-    apply_exif: bool = True
+    ignore_exif: bool = False
     reduce_to_hw: tuple[int, int] | None = None
 
 
@@ -97,7 +98,7 @@ def decode_image(data: bytes, options: ReadOptions) -> SourceImage:
             f"the {header.kind} file is damaged: {len(data)} bytes cannot hold {height} rows of {width} pixels"
         )
     divisor = _divisor(header, options)
-    flags = _REDUCED_COLOUR[divisor] | (0 if options.apply_exif else cv2.IMREAD_IGNORE_ORIENTATION)
+    flags = _REDUCED_COLOUR[divisor] | (cv2.IMREAD_IGNORE_ORIENTATION if options.ignore_exif else 0)
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -111,7 +112,7 @@ def decode_image(data: bytes, options: ReadOptions) -> SourceImage:
 
 def _turned(header: ImageHeader, options: ReadOptions) -> tuple[int, int]:
     height, width = header.size_hw
-    return (width, height) if header.sideways and options.apply_exif else (height, width)
+    return (width, height) if header.sideways and not options.ignore_exif else (height, width)
 
 
 def _divisor(header: ImageHeader, options: ReadOptions) -> int:

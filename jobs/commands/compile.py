@@ -12,8 +12,6 @@ import typer
 from bmodel.compiler.toolchain import find_toolchain
 from jobs.build.compile.compile_network import Report, SizeJob
 from jobs.build.compile.compile_options import (
-    METHODS,
-    PRECISIONS,
     CompileOptions,
     Quantisation,
     parse_method,
@@ -21,6 +19,7 @@ from jobs.build.compile.compile_options import (
     read_layer_list,
 )
 from jobs.build.compile.source_network import input_shapes, parse_batches, parse_sizes, read_network
+from jobs.config.choices import CALIBRATION_METHODS, PRECISIONS
 from jobs.console.stop_signals import stoppable
 from jobs.inputs.resolve import read_class_names
 
@@ -39,7 +38,9 @@ def command(
         Path | None, typer.Option(metavar="FOLDER", help="images to find INT8's ranges on")
     ] = None,
     calibration_count: Annotated[int, typer.Option(metavar="N", help="how many of them")] = 100,
-    method: Annotated[str, typer.Option(metavar="|".join(METHODS), help="how the ranges are found")] = "kl",
+    method: Annotated[
+        str, typer.Option(metavar="|".join(CALIBRATION_METHODS), help="how the ranges are found")
+    ] = "kl",
     fp32_layers: Annotated[
         Path | None, typer.Option(metavar="FILE", help="mixed: the layers kept in FP32, one a line")
     ] = None,

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 import typer
 
 from bmodel.errors import ConfigurationError
+from jobs.config.choices import (
+    DEFAULT_EVALUATOR,
+    DEFAULT_SCORE_PROTOCOL,
+    DetectionFormat,
+    Evaluator,
+    ScoreProtocol,
+)
 from jobs.measure.evaluate_run import Evaluation
-from jobs.measure.score import ScoreProtocol
-
-LabelFormatOption = Literal["yolo", "yolo-conf-second", "competition"]
-EvaluatorOption = Literal["hotcoco", "pycocotools"]
-
 
 RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="folder of a finished run")]
 DetectionsOption = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="detection files to score instead of a run's")
 ]
 FormatOption = Annotated[
-    LabelFormatOption | None, typer.Option(help="format of the detection files; cannot be guessed")
+    DetectionFormat | None, typer.Option(help="format of the detection files; cannot be guessed")
 ]
 TruthOption = Annotated[
     Path | None,
@@ -35,9 +37,7 @@ ImagesOption = Annotated[
 NamesOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="a name a line, where neither side names the classes")
 ]
-WhoOption = Annotated[
-    EvaluatorOption | None, typer.Option(help="who computes COCO's mAP [hotcoco, or the run's]")
-]
+WhoOption = Annotated[Evaluator | None, typer.Option(help="who computes COCO's mAP [hotcoco, or the run's]")]
 ProtocolOption = Annotated[
     ScoreProtocol | None, typer.Option(help="whose mAP enters the score [voc, or the run's]")
 ]
@@ -76,8 +76,8 @@ def command(
             ground_truth=ground_truth,
             images=images,
             class_names=class_names,
-            evaluator=evaluator or "hotcoco",
-            score_protocol=score_protocol or "voc",
+            evaluator=evaluator or DEFAULT_EVALUATOR,
+            score_protocol=score_protocol or DEFAULT_SCORE_PROTOCOL,
         )
     if json:
         sys.stdout.write(result.model_dump_json(indent=2) + "\n")
@@ -88,7 +88,7 @@ def command(
 def _check_options(
     run: str | None,
     detections: Path | None,
-    label_format: LabelFormatOption | None,
+    label_format: DetectionFormat | None,
     ground_truth: Path | None,
     images: str | None,
     class_names: Path | None,
@@ -109,7 +109,7 @@ def _check_options(
         raise ConfigurationError(f"--detections: must be a folder, and '{detections}' is none")
     if label_format is None:
         raise ConfigurationError(
-            "--label-format: is required with --detections: yolo, yolo-conf-second or competition "
+            f"--label-format: is required with --detections: {', '.join(get_args(DetectionFormat))} "
             "(the two yolo formats look alike)"
         )
     if ground_truth is None:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ import typer
 
 from bmodel.errors import ConfigurationError, RunError
 from data.formats import class_index, format_coco_results, plain_name, read_coco, safe_relative_path
+from jobs.config.choices import ExportFormat
 from jobs.run.folder import SUCCESS, RunFolder, open_run
 from jobs.run.store import LocalStore
 
@@ -26,7 +27,7 @@ Ids = dict[str, int]
 def command(
     run: Annotated[str, typer.Argument(metavar="RUN", help="folder or URL of a finished run")],
     *,
-    to: Annotated[Literal["coco", "csv"], typer.Option("--format", help="what to write")],
+    to: Annotated[ExportFormat, typer.Option("--format", help="what to write")],
     ground_truth: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="COCO JSON whose ids to use [the run's, if it is one]"),

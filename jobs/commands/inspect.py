@@ -15,7 +15,7 @@ from rich.table import Table
 from bmodel.container import Container, Stage, Tensor, read_container
 from bmodel.errors import ConfigurationError
 from bmodel.onnx_file import OnnxFile, OnnxTensor, read_onnx
-from bmodel.sidecar import file_sha256, sidecar_path
+from bmodel.sidecar import MODEL_SUFFIXES, file_sha256, sidecar_path
 
 WIDTH = 80
 
@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Show what a BModel or ONNX file holds; a damaged file is refused with the place and the rule."""
     suffix = file.suffix.lower()
-    if suffix not in {".bmodel", ".onnx"}:
+    if suffix not in MODEL_SUFFIXES:
         raise ConfigurationError(f"file: must be a .bmodel or .onnx file, got '{file}'")
     if not file.is_file():
         raise ConfigurationError(f"file: there is no file '{file}'")

@@ -12,7 +12,14 @@ from bmodel.compiler.latency import LatencyReport, analyse
 from bmodel.compiler.layers import read_layer_names
 from bmodel.compiler.schedule import read_schedule
 from bmodel.errors import ConfigurationError, ModelFileError
-from bmodel.sidecar import SIDECAR_SUFFIX, ModelSpec, model_path_of, read_sidecar, sidecar_path
+from bmodel.sidecar import (
+    MODEL_SUFFIXES,
+    SIDECAR_SUFFIX,
+    ModelSpec,
+    model_path_of,
+    read_sidecar,
+    sidecar_path,
+)
 from jobs.build.latency_picture import latency_svg
 
 DEAREST: Final = 10
@@ -51,7 +58,7 @@ def load(source: Path) -> tuple[ModelSpec | None, LatencyReport | None]:
         return read_sidecar(sidecar) if sidecar.is_file() else None, build.latency()
     if source.name.endswith(SIDECAR_SUFFIX):
         return _load_sidecar(source)
-    if source.suffix.lower() in {".bmodel", ".onnx"}:
+    if source.suffix.lower() in MODEL_SUFFIXES:
         raise ConfigurationError(
             f"'{source}' says nothing of its time: the schedule exists only while it is compiled; name its sidecar, "
             f"its build's folder, or the {SCHEDULE} in there"

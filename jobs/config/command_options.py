@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.config.detect_config import DetectConfig, parse_config
+from jobs.config.yaml_file import option_name
 
 
 def detect_command(run: Callable[[DetectConfig], int]) -> Callable[..., None]:
@@ -44,26 +45,26 @@ def signature_of(configuration: type[BaseModel], *more: inspect.Parameter) -> in
 
 
 def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that the command line gave, by their names there."""
-    return {
-        name.replace("_", "-"): value
-        for name, value in options.items()
-        if value is not None and value is not False
-    }
+    """The options that the command line gives, by their names there; None marks one that it leaves out."""
+    return {option_name(name): value for name, value in options.items() if value is not None}
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """The option of a configuration's field; its value stays text, for the configuration alone says what it may be."""
-    flag = "--" + name.replace("_", "-")
+    flag = "--" + option_name(name)
     shown_default = "" if field.default in (None, False) or field.is_required() else f" [{field.default}]"
     help_text = f"{field.description}{shown_default}"
     if field.annotation is bool:
-        annotation: Any = Annotated[bool, typer.Option(flag, help=help_text)]
-        default: Any = False
+        # A YAML file may set it too, so the command line needs a way to clear it.
+        annotation: Any = Annotated[bool | None, typer.Option(f"{flag}/{_opposite(name)}", help=help_text)]
     else:
         annotation = Annotated[str | None, typer.Option(flag, metavar=_metavar(field), help=help_text)]
-        default = None
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _opposite(name: str) -> str:
+    """The flag that clears a boolean option: `--no-resume` for `resume`, `--wait` for `no_wait`."""
+    return "--" + option_name(name.removeprefix("no_") if name.startswith("no_") else f"no_{name}")
 
 
 def _metavar(field: FieldInfo) -> str:

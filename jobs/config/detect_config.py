@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import (
     BaseModel,
@@ -25,11 +25,28 @@ from pydantic import (
 from bmodel.errors import ConfigurationError
 from cluster.address import cluster_address
 from cluster.cards.find_cards import card_numbers
+from jobs.config.choices import (
+    CONF_ABOVE,
+    CONF_BELOW,
+    DEFAULT_CONF,
+    DEFAULT_DETECTIONS,
+    DEFAULT_EVALUATOR,
+    DEFAULT_IOU,
+    DEFAULT_SCORE_PROTOCOL,
+    IOU_LEAST,
+    IOU_MOST,
+    MODEL_SUFFIXES,
+    MOST_CARDS,
+    MOST_DETECTIONS,
+    MOST_SHARD_SIZE,
+    DeviceChoice,
+    Evaluator,
+    LabelFormat,
+    PreprocessName,
+    ScoreProtocol,
+)
 from jobs.config.paths import why_not_a_file
 from jobs.config.yaml_file import option_name, read_yaml_mapping
-
-DeviceName = Literal["auto", "cpu", "simulator", "libbmrt", "sail", "timed"]
-LabelFormatName = Literal["yolo", "yolo-conf-second", "truth", "competition", "none"]
 
 
 class DetectConfig(BaseModel):
@@ -51,11 +68,11 @@ class DetectConfig(BaseModel):
         default=None,
         description="COCO JSON, folder of YOLO labels, or folder of the VOC tool's files; enables mAP",
     )
-    device: DeviceName = Field(default="auto", description="auto: a card if there is one, else cpu")
+    device: DeviceChoice = Field(default="auto", description="auto: a card if there is one, else cpu")
     cards: int | None = Field(
         default=None,
         ge=1,
-        le=4096,
+        le=MOST_CARDS,
         description="cards to use at most; without cards, virtual ones to start [all, or 1]",
     )
     exclude: str | None = Field(
@@ -64,13 +81,22 @@ class DetectConfig(BaseModel):
         json_schema_extra={"metavar": "IDS"},
     )
     conf: float = Field(
-        default=0.001, gt=0.0, lt=1.0, description="confidence that a detection must be above"
+        default=DEFAULT_CONF,
+        gt=CONF_ABOVE,
+        lt=CONF_BELOW,
+        description="confidence that a detection must be above",
     )
     iou: float = Field(
-        default=0.65, gt=0.0, le=1.0, description="overlap above which NMS drops the weaker box"
+        default=DEFAULT_IOU,
+        ge=IOU_LEAST,
+        le=IOU_MOST,
+        description="overlap above which NMS drops the weaker box",
     )
     max_detections: int = Field(
-        default=300, ge=1, le=30000, description="detections kept an image, best first"
+        default=DEFAULT_DETECTIONS,
+        ge=1,
+        le=MOST_DETECTIONS,
+        description="detections kept an image, best first",
     )
     single_label: bool = Field(
         default=False, description="only the best class of a box, instead of every class"
@@ -81,9 +107,7 @@ class DetectConfig(BaseModel):
     class_names: Path | None = Field(
         default=None, description="text file, a name a line, instead of the sidecar's"
     )
-    preprocess: Literal["opencv", "bmcv"] = Field(
-        default="opencv", description="where images are decoded and resized"
-    )
+    preprocess: PreprocessName = Field(default="opencv", description="where images are decoded and resized")
     reduced_jpeg: bool = Field(
         default=False, description="decode large JPEGs at reduced scale: faster, slightly other pixels"
     )
@@ -93,7 +117,7 @@ class DetectConfig(BaseModel):
         default=False, description="go on with the run in --output; starts it where there is none"
     )
     shard_size: int | None = Field(
-        default=None, ge=1, le=65536, description="images a shard [from images and cards]"
+        default=None, ge=1, le=MOST_SHARD_SIZE, description="images a shard [from images and cards]"
     )
     shard_deadline: float | None = Field(
         default=None, gt=0, description="seconds a shard may take [from measured times]"
@@ -102,12 +126,10 @@ class DetectConfig(BaseModel):
         default=None, ge=0, description="failed images above which the exit code is 3 [no limit, but not all]"
     )
     limit: int | None = Field(default=None, ge=1, description="only the first N images")
-    label_format: LabelFormatName = Field(default="yolo", description="format of the label files")
-    evaluator: Literal["hotcoco", "pycocotools"] = Field(
-        default="hotcoco", description="who computes COCO's mAP"
-    )
-    score_protocol: Literal["voc", "yolo", "coco"] = Field(
-        default="voc", description="whose mAP enters the score"
+    label_format: LabelFormat = Field(default="yolo", description="format of the label files")
+    evaluator: Evaluator = Field(default=DEFAULT_EVALUATOR, description="who computes COCO's mAP")
+    score_protocol: ScoreProtocol = Field(
+        default=DEFAULT_SCORE_PROTOCOL, description="whose mAP enters the score"
     )
     save_images: int = Field(default=0, ge=0, description="annotated images to write, worst first")
     service_ms: float | None = Field(
@@ -153,7 +175,7 @@ class DetectConfig(BaseModel):
     def _options_fit_each_other(self) -> DetectConfig:
         if self.model is None and self.device != "timed":
             raise ValueError("model: is required (a .bmodel or .onnx file)")
-        if self.model is not None and self.model.suffix.lower() not in (".bmodel", ".onnx"):
+        if self.model is not None and self.model.suffix.lower() not in MODEL_SUFFIXES:
             raise ValueError(f"model: must end in .bmodel or .onnx, got '{self.model}'")
         if self.service_ms is not None and self.device != "timed":
             raise ValueError(f"service-ms: needs device timed, got device {self.device}")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.ground_truth import GroundTruth, Scored
+from jobs.config.choices import Evaluator
 from jobs.measure.mean_ap_values import CocoAp, CocoClassAp
 
-Evaluator = Literal["hotcoco", "pycocotools"]
 Precision = NDArray[np.float64]
 Entries = list[dict[str, Any]]
 

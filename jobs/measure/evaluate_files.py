@@ -11,11 +11,11 @@ from data.columns import GroundTruth
 from data.detection_files import DetectionFiles, read_detections
 from data.formats import CocoBoxes, DetectionFormat, FormatError, find_files, plain_name, read_coco, shown
 from data.ground_truth import read_coco_truth, read_label_truth
+from jobs.config.choices import DEFAULT_EVALUATOR, DEFAULT_SCORE_PROTOCOL, Evaluator, ScoreProtocol
 from jobs.inputs.images import list_images
 from jobs.inputs.resolve import read_class_names
 from jobs.measure.evaluate_run import Evaluation, evaluation_of
-from jobs.measure.mean_ap import Evaluator, evaluate
-from jobs.measure.score import ScoreProtocol
+from jobs.measure.mean_ap import evaluate
 from tpu_worker.image_header import ImageError, read_header
 from tpu_worker.read_image import read_bytes
 
@@ -31,8 +31,8 @@ def evaluate_files(
     ground_truth: Path,
     images: str | None = None,
     class_names: Path | None = None,
-    evaluator: Evaluator = "hotcoco",
-    score_protocol: ScoreProtocol = "voc",
+    evaluator: Evaluator = DEFAULT_EVALUATOR,
+    score_protocol: ScoreProtocol = DEFAULT_SCORE_PROTOCOL,
 ) -> Evaluation:
     """Score a folder of detection files, one an image, against a truth in any of its forms.
 

@@ -8,11 +8,12 @@ from pydantic import Field
 
 from bmodel.errors import ConfigurationError
 from bmodel.validation import FrozenModel
-from jobs.measure.mean_ap import Evaluator, evaluate
+from jobs.config.choices import Evaluator, ScoreProtocol
+from jobs.measure.mean_ap import evaluate
 from jobs.measure.mean_ap_values import MeanAp
 from jobs.measure.measure_run import truth_of_run
 from jobs.measure.metrics import Metrics, read_metrics, write_metrics
-from jobs.measure.score import ScoreProtocol, score_of
+from jobs.measure.score import score_of
 from jobs.run.folder import SUCCESS, RunFolder, open_run
 from jobs.run.rows import scored_detections
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections import Counter
 
 from data.ground_truth import GroundTruth, Scored
-from jobs.measure.coco import Evaluator, coco_ap
+from jobs.config.choices import DEFAULT_EVALUATOR, Evaluator
+from jobs.measure.coco import coco_ap
 from jobs.measure.mean_ap_values import MeanAp
 from jobs.measure.voc import voc_ap
 from jobs.measure.yolo import yolo_ap
 
-__all__ = ["Evaluator", "GroundTruth", "MeanAp", "Scored", "evaluate"]
+__all__ = ["GroundTruth", "MeanAp", "Scored", "evaluate"]
 
 
-def evaluate(truth: GroundTruth, detections: Scored, *, evaluator: Evaluator = "hotcoco") -> MeanAp:
+def evaluate(truth: GroundTruth, detections: Scored, *, evaluator: Evaluator = DEFAULT_EVALUATOR) -> MeanAp:
     """MAP of detections by every protocol; `evaluator` computes COCO's, both with the same figures.
 
     Detections of classes without a single object enter no average, as in every protocol's own tool.

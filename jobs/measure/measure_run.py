@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from bmodel.sidecar import ModelSpec
 from data.ground_truth import GroundTruth, read_ground_truth
+from jobs.config.choices import Evaluator, ScoreProtocol
 from jobs.inputs.resolve import ModelMetrics
 from jobs.measure.card_health import CardHealthMetrics
 from jobs.measure.latency import STAGES, read_timings, summarise_latency, summarise_throughput
-from jobs.measure.mean_ap import Evaluator, MeanAp, evaluate
+from jobs.measure.mean_ap import MeanAp, evaluate
 from jobs.measure.metrics import CardMetrics, ImageCounts, Metrics, PreparedMetrics, TimeSpent
-from jobs.measure.score import ScoreProtocol, score_of
+from jobs.measure.score import score_of
 from jobs.run.commit import CommitLog
 from jobs.run.record import versions
 from jobs.run.rows import scored_detections

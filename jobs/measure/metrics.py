@@ -11,11 +11,11 @@ from pydantic import Field, ValidationError, model_validator
 from bmodel.errors import ConfigurationError, RunError
 from bmodel.validation import FrozenModel
 from cluster.pool.work import SlotState
+from jobs.config.choices import ScoreProtocol
 from jobs.inputs.resolve import ModelMetrics
 from jobs.measure.card_health import CardHealthMetrics
 from jobs.measure.latency import LatencyMetrics, ThroughputMetrics
 from jobs.measure.mean_ap_values import MeanAp
-from jobs.measure.score import ScoreProtocol
 from jobs.run.folder import SUCCESS, RunFolder
 from jobs.run.old_names import current_metrics
 

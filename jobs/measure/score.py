@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
+from jobs.config.choices import ScoreProtocol
 from jobs.measure.mean_ap_values import MeanAp
-
-ScoreProtocol = Literal["voc", "yolo", "coco"]
 
 
 def competition_score(mean_ap50: float, i_time_ms: float) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from bmodel.errors import ConfigurationError
-from bmodel.sidecar import SIDECAR_SUFFIX, ModelSpec, model_path_of
+from bmodel.sidecar import MODEL_SUFFIXES, SIDECAR_SUFFIX, ModelSpec, model_path_of
 from jobs.inputs.images import default_shard_size
 from jobs.plan.fleet_model import Station, cards_carried, hosts_for, pace, pace_range, seconds
 from jobs.plan.network import Paperwork, card_time_of_file, card_time_of_table, paperwork
@@ -134,7 +134,7 @@ def card_of(options: PlanOptions) -> tuple[CardTime, ModelSpec | None]:
         return given, None
     name = options.model or ""
     path = Path(name)
-    if path.exists() or path.suffix.lower() in {".bmodel", ".onnx"} or name.endswith(SIDECAR_SUFFIX):
+    if path.exists() or path.suffix.lower() in MODEL_SUFFIXES or name.endswith(SIDECAR_SUFFIX):
         return card_time_of_file(path)
     table = options.predictions
     return card_time_of_table(

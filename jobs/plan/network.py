@@ -8,7 +8,7 @@ from typing import Final
 
 from bmodel.errors import ConfigurationError
 from bmodel.model_file import load_spec
-from bmodel.sidecar import SIDECAR_SUFFIX, ModelSpec, Precision, read_sidecar
+from bmodel.sidecar import MODEL_SUFFIXES, SIDECAR_SUFFIX, ModelSpec, Precision, read_sidecar
 from jobs.config.paths import why_not_a_file
 from jobs.plan.values import CardTime, HostCosts, Value, Work
 from jobs.study.sweep.run_sweep import read_predictions
@@ -45,7 +45,7 @@ def spec_of_file(path: Path) -> ModelSpec:
         )
     if path.name.endswith(SIDECAR_SUFFIX):
         return read_sidecar(path)
-    if path.suffix.lower() not in {".bmodel", ".onnx"}:
+    if path.suffix.lower() not in MODEL_SUFFIXES:
         raise ConfigurationError(f"--model: must end in .bmodel, .onnx or {SIDECAR_SUFFIX}, got '{path}'")
     return load_spec(path)
 

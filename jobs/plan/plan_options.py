@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bmodel.errors import ConfigurationError
-from bmodel.sidecar import Precision
+from jobs.config.choices import MOST_BATCH, MOST_SHARD_SIZE, Precision
 from jobs.config.detect_config import describe_validation_error
 from jobs.config.yaml_file import option_name
 from jobs.plan.network import PREDICTIONS
@@ -58,7 +58,7 @@ class PlanOptions(BaseModel):
     )
     size: int = Field(default=640, ge=32, le=8192, description="side of the network's input, without a file")
     precision: Precision = Field(default="fp32", description="of the network, without a file")
-    batch: int = Field(default=1, ge=1, le=256, description="images a launch, without a file")
+    batch: int = Field(default=1, ge=1, le=MOST_BATCH, description="images a launch, without a file")
     predictions: Path = Field(
         default=PREDICTIONS,
         description="table of predicted latency, of jobs.build.latency_table.make_latency_table",
@@ -74,7 +74,7 @@ class PlanOptions(BaseModel):
     )
     deadline_hours: float | None = Field(default=None, gt=0, description="say how many hosts that takes")
     shard_size: int | None = Field(
-        default=None, ge=1, le=65536, description="images a shard [as detect takes it]"
+        default=None, ge=1, le=MOST_SHARD_SIZE, description="images a shard [as detect takes it]"
     )
     runs: int | None = Field(
         default=None, ge=1, description="split the images into runs [by the driver's memory]"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.config.choices import ScoreProtocol
 from jobs.measure.mean_ap_values import MeanAp
-from jobs.measure.score import ScoreProtocol
 from jobs.measure.yolo import CONFIDENCE_POINTS, RECALL_POINTS
 from jobs.report.charts import UNIT_TICKS, Chart, Mark, Shape, Tick, columns, line, ticks
 from jobs.report.format import count, fraction

@@ -90,7 +90,7 @@ class ImageFiles:
     ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """BGR pixels and the full size (h, w), turned as the run turned them; raises ImageError."""
         ignore_exif = self.run.record.fingerprint.ignore_exif
-        image = read_image(path, ReadOptions(apply_exif=not ignore_exif, reduce_to_hw=cover_hw))
+        image = read_image(path, ReadOptions(ignore_exif=ignore_exif, reduce_to_hw=cover_hw))
         return image.bgr, image.size_hw
 
 

@@ -12,7 +12,7 @@ PUBLISHED_CANDIDATES = 4000  # an image, at conf 0.001
 
 
 def candidates(recorded: Recorded) -> NDArray[np.intp]:
-    decoder = open_layout(recorded.spec, confidence=0.001, multi_label=True)
+    decoder = open_layout(recorded.spec, conf=0.001, single_label=False)
     return np.array([len(decoder.decode(heads, 0).confidence) for heads in recorded.heads], np.intp)
 
 

@@ -45,7 +45,7 @@ def measure(material: Material) -> Findings:
 
 
 def _ours(recorded: Recorded, confidence: float) -> Callable[[Heads, int], Detections]:
-    stages = _Stages(ReplayDevice(recorded.spec, recorded.heads), DetectOptions(confidence=confidence), None)
+    stages = _Stages(ReplayDevice(recorded.spec, recorded.heads), DetectOptions(conf=confidence), None)
     return lambda heads, number: stages.postprocess(heads, 0, recorded.letterboxes[number])
 
 
@@ -155,7 +155,7 @@ def _flow_ms(
 
 def _suppression(recorded: Recorded) -> Table:
     """Time of each way at conf 0.001, candidates decoded and sorted beforehand."""
-    decoder = open_layout(recorded.spec, confidence=0.001, multi_label=True)
+    decoder = open_layout(recorded.spec, conf=0.001, single_label=False)
     inputs = []
     for heads in recorded.heads:
         found = decoder.decode(heads, 0)

@@ -70,7 +70,7 @@ def _against_the_bound(
     return _over_the_bound(
         paths,
         recorded,
-        DetectOptions(confidence=confidence),
+        DetectOptions(conf=confidence),
         name="raysail",
         text=f"host cost, {_shown(size_hw)}, conf {confidence}, over the bound",
         rounds=ROUNDS,
@@ -83,7 +83,7 @@ def _reduced(paths: Sequence[Path], size_hw: tuple[int, int], recorded: Recorded
     return _over_the_bound(
         paths,
         recorded,
-        DetectOptions(confidence=0.25, reduced_jpeg=True),
+        DetectOptions(conf=0.25, reduced_jpeg=True),
         name="reduced",
         text=f"host cost with --reduced-jpeg, {_shown(size_hw)}, conf 0.25, over the bound",
         rounds=5,

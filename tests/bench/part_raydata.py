@@ -125,7 +125,7 @@ def stages_cpu_ms(material: Material, setting: Setting) -> dict[str, float]:
     """CPU time of each stage an image, measured alone on every photograph once."""
     cv2.setNumThreads(1)
     spec, device = setting.spec, open_device(setting.device)
-    stages = _Stages(device, DetectOptions(confidence=CONFIDENCE), None)
+    stages = _Stages(device, DetectOptions(conf=CONFIDENCE), None)
     images = [read_image(str(path), ReadOptions()) for path in material.images]
     fits = [Letterbox.fit(image.size_hw, spec.input_hw) for image in images]
     writer = InputWriter(spec.normalisation, spec.input_hw)

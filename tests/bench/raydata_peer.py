@@ -82,9 +82,7 @@ class Decode:
     def __call__(self, row: Row) -> Row:
         setting = self._setting
         if self._stages is None:
-            self._stages = _Stages(
-                _NoDevice(setting.spec), DetectOptions(confidence=setting.confidence), None
-            )
+            self._stages = _Stages(_NoDevice(setting.spec), DetectOptions(conf=setting.confidence), None)
         heads = [row[f"head{n}"][None] for n in range(len(setting.spec.outputs))]
         fit = Letterbox.fit((int(row["height"]), int(row["width"])), setting.spec.input_hw)
         found = self._stages.postprocess(heads, 0, fit)
@@ -145,7 +143,7 @@ class WholeDetector:
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
-        self._detector = Detector(open_device(setting.device), DetectOptions(confidence=setting.confidence))
+        self._detector = Detector(open_device(setting.device), DetectOptions(conf=setting.confidence))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         paths = batch.column("path").to_pylist()

@@ -319,7 +319,7 @@ def test_what_exif_turns_is_the_hosts_even_where_exif_is_ignored(
     card: CardPreprocessor, tmp_path: Path
 ) -> None:
     path = with_exif(jpeg(tmp_path / "sideways.jpg", 426, 640))
-    with Detector(timed_device(), DetectOptions(apply_exif=False), card) as detector:
+    with Detector(timed_device(), DetectOptions(ignore_exif=True), card) as detector:
         [result] = detector.detect([ImageRef(index=0, image_id="sideways", path=str(path))])
     assert (result.prepared_on, result.size_hw) == ("host", (426, 640))
 

@@ -40,7 +40,7 @@ def _write_truth(images: Path, folder: Path) -> Path:
     folder.mkdir()
     device = open_device(DeviceOptions(name="cpu", spec=load_spec(TINY), model_path=TINY))
     listed = list_images(str(images))
-    with Detector(device, DetectOptions(confidence=0.2)) as detector:
+    with Detector(device, DetectOptions(conf=0.2)) as detector:
         for result in detector.detect(listed.refs(0, len(listed))):
             assert result.size_hw is not None
             assert result.detections is not None

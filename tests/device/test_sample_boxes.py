@@ -19,7 +19,7 @@ IMAGES = sorted((ROOT / "data" / "sample" / "images").glob("*.jpg"))[:2]
 def detect(name: DeviceName, images: list[Path]) -> list[ImageResult]:
     device = open_device(DeviceOptions(name=name, spec=load_spec(MODEL), model_path=MODEL, threads=1))
     refs = [ImageRef(index=n, image_id=path.name, path=str(path)) for n, path in enumerate(images)]
-    with Detector(device, DetectOptions(confidence=0.01)) as detector:
+    with Detector(device, DetectOptions(conf=0.01)) as detector:
         return detector.detect(refs)
 
 

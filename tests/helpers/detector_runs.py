@@ -35,7 +35,7 @@ def detect(
     images: list[ImageRef], options: DetectOptions | None = None, *, batch: int = 1, levels: int = 3
 ) -> list[ImageResult]:
     device = PixelDevice(head_spec(batch=batch, levels=levels))
-    with Detector(device, options or DetectOptions(confidence=0.2)) as detector:
+    with Detector(device, options or DetectOptions(conf=0.2)) as detector:
         return detector.detect(images)
 
 

@@ -5,15 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tpu_worker.devices.choose_device import check_device, resolve_device, runs_on_simulator
-from tpu_worker.devices.options import (
-    CARD_DEVICES,
-    DeviceName,
-    DeviceOptions,
-    FaultAction,
-    PreprocessName,
-    TimedOptions,
-)
+from tpu_worker.devices.options import DeviceOptions, TimedOptions
 from tpu_worker.devices.protocol import Batch, Device
+from tpu_worker.option_values import CARD_DEVICES, DeviceName, FaultAction, PreprocessName
 
 __all__ = [
     "CARD_DEVICES",

@@ -10,7 +10,7 @@ from bmodel.errors import ConfigurationError, LibraryError, ModelFileError
 from bmodel.libraries import find_card_libraries, find_simulator_libraries
 from bmodel.model_file import twin_path
 from bmodel.sidecar import ModelSpec, file_sha256
-from tpu_worker.devices.options import CARD_DEVICES, DeviceName, PreprocessName
+from tpu_worker.option_values import CARD_DEVICES, DeviceName, PreprocessName
 
 DEVICE_NAMES: tuple[DeviceName, ...] = get_args(DeviceName)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from bmodel.errors import DeviceError
-from tpu_worker.devices.options import FaultAction
+from tpu_worker.option_values import FaultAction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

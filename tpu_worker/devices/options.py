@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
 
 from bmodel.errors import ConfigurationError
 from bmodel.sidecar import ModelSpec
-
-DeviceName = Literal["cpu", "simulator", "libbmrt", "sail", "timed"]
-PreprocessName = Literal["opencv", "bmcv"]
-# The devices that need a card.
-CARD_DEVICES: Final = frozenset[DeviceName]({"sail", "libbmrt"})
-FaultAction = Literal["fail", "hang", "die", "segfault", "slow"]
+from tpu_worker.option_values import DeviceName, FaultAction, PreprocessName
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,8 +20,9 @@ from bmodel.errors import DeviceError
 from bmodel.infer_spec import placeholder_names
 from bmodel.sidecar import HeadSpec, ModelSpec, TensorSpec
 from tpu_worker.devices.fault_file import Fault, take_fault
-from tpu_worker.devices.options import DeviceOptions, FaultAction
+from tpu_worker.devices.options import DeviceOptions
 from tpu_worker.devices.protocol import Batch, check_batch
+from tpu_worker.option_values import FaultAction
 
 # Far below any confidence that is asked for: sigmoid(-15) = 3e-7.
 BACKGROUND_LOGIT: Final = -15.0

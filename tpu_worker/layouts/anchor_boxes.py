@@ -17,7 +17,7 @@ class AnchorBoxes:
 
     def __init__(self, spec: ModelSpec, choice: Choice) -> None:
         self._choice = choice
-        self._limit = float(logit(choice.confidence)) - LOOSE
+        self._limit = float(logit(choice.conf)) - LOOSE
         self._anchors = np.concatenate([_anchor_table(head, spec.input_hw) for head in spec.heads])
 
     def passing(self, objectness: Rows) -> NDArray[np.intp]:
@@ -32,7 +32,7 @@ class AnchorBoxes:
         check_finite(rows)
         box = sigmoid(rows[:, :5])
         probability = box[:, 4]
-        limit = logit(self._choice.confidence / probability) - LOOSE
+        limit = logit(self._choice.conf / probability) - LOOSE
         row, class_id = self._choice.label(rows[:, 5:], limit)
         scores = probability[row] * sigmoid(rows[row, class_id + 5])
         table = self._anchors[places]

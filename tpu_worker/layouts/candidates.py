@@ -1,6 +1,6 @@
 """Candidates, and the arithmetic that the layouts share.
 
-What survives is decided in float64 by score > confidence. The comparisons before it, on float32 and a little loose,
+What survives is decided in float64 by score > conf. The comparisons before it, on float32 and a little loose,
 only spare most boxes the arithmetic, so they change nothing.
 """
 
@@ -51,16 +51,16 @@ class Layout(Protocol):
 class Choice:
     """Which boxes become candidates.
 
-    confidence: a candidate's score must exceed it.
-    multi_label: every class whose score does makes a candidate, or else only a box's best class.
+    conf: a candidate's score must exceed it.
+    single_label: only a box's best class makes a candidate, instead of every class whose score does.
     """
 
-    confidence: float
-    multi_label: bool
+    conf: float
+    single_label: bool
 
     def label(self, classes: Rows, limit: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Row and class of every value of `classes` (N, C) above its row's limit, or of each row's best class."""
-        if not self.multi_label:
+        if self.single_label:
             return np.arange(len(classes)), classes.argmax(axis=1)
         (flat,) = (classes > limit.astype(np.float32)[:, None]).ravel().nonzero()
         row, class_id = np.divmod(flat, classes.shape[1])
@@ -75,7 +75,7 @@ class Choice:
         scores: NDArray[np.float64],
     ) -> Candidates:
         """Boxes (centre and half size, one per row) under the labels (row, class, score) that pass exactly."""
-        keep = scores > self.confidence
+        keep = scores > self.conf
         xyxy = np.concatenate((centre - half, centre + half), axis=1).astype(np.float32)
         return Candidates(
             xyxy=xyxy[row[keep]],

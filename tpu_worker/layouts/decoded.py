@@ -23,10 +23,10 @@ class Decoded:
         """Return the candidates of the image at `position`."""
         rows = outputs[0][position]
         check_finite(rows[:, 4])
-        rows = rows[rows[:, 4] > self._choice.confidence]
+        rows = rows[rows[:, 4] > self._choice.conf]
         check_finite(rows)
         probability = rows[:, 4].astype(np.float64)
-        limit = self._choice.confidence / probability * (1.0 - LOOSE)
+        limit = self._choice.conf / probability * (1.0 - LOOSE)
         row, class_id = self._choice.label(rows[:, 5:], limit)
         scores = probability[row] * rows[row, class_id + 5]
         boxes = rows[:, :4].astype(np.float64)

@@ -1,6 +1,6 @@
 """Raw heads (N, anchors, H, W, 5 + classes), one per stride: YOLOv5 and YOLOv7.
 
-Comparing raw objectness with logit(confidence) first leaves sigmoid and box arithmetic to the few survivors.
+Comparing raw objectness with logit(conf) first leaves sigmoid and box arithmetic to the few survivors.
 """
 
 from __future__ import annotations

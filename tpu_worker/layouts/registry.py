@@ -16,6 +16,6 @@ LAYOUTS: Final[dict[LayoutName, Callable[[ModelSpec, Choice], Layout]]] = {
 }
 
 
-def open_layout(spec: ModelSpec, *, confidence: float, multi_label: bool) -> Layout:
+def open_layout(spec: ModelSpec, *, conf: float, single_label: bool) -> Layout:
     """Return what decodes a network's outputs; see `Choice` for the two options."""
-    return LAYOUTS[spec.layout](spec, Choice(confidence=confidence, multi_label=multi_label))
+    return LAYOUTS[spec.layout](spec, Choice(conf=conf, single_label=single_label))

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, cast, get_args
+from typing import cast
 
 from bmodel.anchors import Anchors
-from bmodel.compiler.compiler_tools import CalibrationMethod
 from bmodel.errors import ConfigurationError
-from bmodel.sidecar import Precision
-
-METHODS: Final = get_args(CalibrationMethod)
-PRECISIONS: Final = get_args(Precision)
+from jobs.config.choices import CALIBRATION_METHODS, PRECISIONS, CalibrationMethod, Precision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,8 +79,8 @@ def parse_precision(text: str) -> Precision:
 
 def parse_method(text: str) -> CalibrationMethod:
     """Check the option's value."""
-    if text not in METHODS:
-        raise ConfigurationError(f"--method: must be {', '.join(METHODS)}, got '{text}'")
+    if text not in CALIBRATION_METHODS:
+        raise ConfigurationError(f"--method: must be {', '.join(CALIBRATION_METHODS)}, got '{text}'")
     return cast("CalibrationMethod", text)
 
 

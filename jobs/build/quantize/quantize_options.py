@@ -18,6 +18,7 @@ from bmodel.compiler.compiler_tools import CalibrationMethod
 from bmodel.errors import ConfigurationError, ModelFileError, ToolError
 from bmodel.sidecar import Frozen
 from jobs.build.compile.source_network import choose_images
+from jobs.config.choices import MOST_BATCH
 from jobs.inputs.images import list_images
 from tpu_worker.values import ImageRef
 
@@ -65,7 +66,7 @@ class QuantizeOptions:
 
     def __post_init__(self) -> None:
         for option, value, least, most in (
-            ("--batch", self.batch, 1, 256),
+            ("--batch", self.batch, 1, MOST_BATCH),
             ("--calibration-count", self.calibration_count, 1, 10_000),
             ("--tuning-count", self.tuning_count, 1, TUNING_LIMIT),
             ("--search-count", self.search_count, 1, TUNING_LIMIT),

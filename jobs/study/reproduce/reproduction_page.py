@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from bmodel.sidecar import Frozen
+from jobs.config.choices import ScoreProtocol
 from jobs.measure.metrics import Metrics
-from jobs.measure.score import ScoreProtocol, competition_score, map50_of
+from jobs.measure.score import competition_score, map50_of
 from jobs.report.format import figure, markdown_table
 from jobs.study.reproduce.compare_published import ComparisonSummary
 from jobs.study.reproduce.reproduction_file import ExpectedMap, ExpectedTime, Reproduction, SetName

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from bmodel.sidecar import Frozen, Precision
+from jobs.config.choices import PreprocessName, ScoreProtocol
 from jobs.measure.latency import ITimeSource
-from jobs.measure.score import ScoreProtocol, competition_score
-from jobs.study.sweep.sweep_file import Preprocess, PublishedPoint, Sweep, size_label
+from jobs.measure.score import competition_score
+from jobs.study.sweep.sweep_file import PublishedPoint, Sweep, size_label
 
 Status = Literal["run", "ready", "predicted", "missing", "failed"]
 
@@ -25,7 +26,7 @@ class Point:
     input_hw: tuple[int, int]
     precision: Precision
     batch: int
-    preprocess: Preprocess
+    preprocess: PreprocessName
     file: Path
 
     @property
@@ -53,7 +54,7 @@ def _point(
     size_hw: tuple[int, int],
     precision: Precision,
     batch: int,
-    preprocess: Preprocess,
+    preprocess: PreprocessName,
 ) -> Point:
     input_hw = sweep.models[model].input_hw(size_hw)
     parts = {
@@ -122,7 +123,7 @@ class Row(Frozen):
     input_hw: tuple[int, int]
     precision: Precision
     batch: int
-    preprocess: Preprocess
+    preprocess: PreprocessName
     file: str
     status: Status
     reason: str = ""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import Field, field_validator, model_validator
 
-from bmodel.sidecar import Precision
+from jobs.config.choices import MODEL_SUFFIXES, Precision, PreprocessName
 from jobs.study.run_once import FilePart
 
-Preprocess = Literal["opencv", "bmcv"]
 PLACEHOLDERS: Final = ("model", "height", "width", "size", "precision", "batch")
 
 
@@ -54,7 +53,7 @@ class PublishedPoint(FilePart):
     size: tuple[int, int]
     precision: Precision = "fp32"
     batch: int = 1
-    preprocess: Preprocess = "opencv"
+    preprocess: PreprocessName = "opencv"
     map50: float | None = Field(default=None, ge=0, le=1)
     i_time_ms: float | None = Field(default=None, gt=0)
     score: float | None = None
@@ -81,7 +80,7 @@ class Sweep(FilePart):
     make: str = ""
     options: dict[str, Any] = Field(default_factory=dict)
     models: dict[str, NetworkSizes] = Field(min_length=1)
-    preprocess: tuple[Preprocess, ...] = Field(default=("opencv",), min_length=1)
+    preprocess: tuple[PreprocessName, ...] = Field(default=("opencv",), min_length=1)
     precision: tuple[Precision, ...] = Field(default=("fp32",), min_length=1)
     batch: tuple[int, ...] = Field(default=(1,), min_length=1)
     predictions: Path | None = None
@@ -93,7 +92,7 @@ class Sweep(FilePart):
         unknown = sorted(set(re.findall(r"\{(.*?)\}", value)) - set(PLACEHOLDERS))
         if unknown:
             raise ValueError(f"may name {', '.join(PLACEHOLDERS)} in braces, got '{unknown[0]}' in '{value}'")
-        if Path(value).suffix not in {".bmodel", ".onnx"}:
+        if Path(value).suffix not in MODEL_SUFFIXES:
             raise ValueError(f"must end in .bmodel or .onnx, got '{value}'")
         return value
 

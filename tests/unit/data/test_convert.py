@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data.conversion import TruthFormat
 from data.convert import FORMATS, main
+from data.format_names import TruthFormat
 from data.formats import read_coco, read_voc
 from tests.helpers.label_sets import write_files
 from tests.helpers.paths import ROOT

@@ -43,7 +43,7 @@ def refusal(given: dict[str, Any], config_file: Path | None = None) -> str:
         ({"conf": "high"}, "--conf: must be a valid number"),
         ({"conf": "nan"}, "--conf: must be a finite number, got 'nan'"),
         ({"conf": True}, "--conf: must not be true"),
-        ({"iou": 0}, "--iou: must be greater than 0, got 0"),
+        ({"iou": -0.1}, "--iou: must be greater than or equal to 0, got -0.1"),
         ({"iou": 1.5}, "--iou: must be less than or equal to 1, got 1.5"),
         ({"max-detections": 0}, "--max-detections: must be greater than or equal to 1, got 0"),
         ({"cards": 0}, "--cards: must be greater than or equal to 1, got 0"),

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from data.ground_truth import GroundTruth, Scored
-from jobs.measure.coco import Evaluator, coco_ap
+from jobs.config.choices import Evaluator
+from jobs.measure.coco import coco_ap
 from tests.helpers.label_sets import detections_near, random_truth, scored_of, truth_of
 
 Set = tuple[GroundTruth, Scored]

@@ -78,7 +78,7 @@ def test_an_open_batch_takes_any(tmp_path: Path) -> None:
 
 def candidates(path: Path, images: np.ndarray) -> Candidates:
     """What the project's decoder makes of a file's outputs."""
-    decoder = open_layout(load_spec(path), confidence=0.05, multi_label=True)
+    decoder = open_layout(load_spec(path), conf=0.05, single_label=False)
     return decoder.decode(run(path, images), 0)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 
 from jobs.command_line import COMMANDS, Command
+from jobs.config.version import product_version
 from tests.helpers.paths import ROOT
 
 
@@ -23,6 +26,29 @@ def test_every_command_loads_and_is_a_function_or_a_group(command: Command) -> N
     assert isinstance(loaded, typer.Typer) or callable(loaded)
     assert len(command.summary) <= 90
     assert command.summary.endswith(".")
+
+
+def test_version_names_the_product_and_the_version_of_this_checkout() -> None:
+    expected = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert expected is not None
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"raysail {expected[1]}\n", "")
+    assert product_version(ROOT / "pyproject.toml") == expected[1]
+
+
+def test_a_version_is_never_taken_from_another_projects_file(tmp_path: Path) -> None:
+    other = tmp_path / "pyproject.toml"
+    other.write_text('[project]\nname = "other"\nversion = "9.9"\n', encoding="utf-8")
+    assert product_version(other) not in {"9.9", ""}
+
+
+@pytest.mark.parametrize("module", ["jobs.config.choices", "jobs.config.command_options"])
+def test_options_are_described_without_heavy_libraries(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in ('numpy', 'cv2', 'ray', 'pyarrow') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_help_names_every_command_without_importing_ray() -> None:

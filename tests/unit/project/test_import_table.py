@@ -172,7 +172,9 @@ def test_what_is_optional_is_imported_where_it_is_needed(folder: str) -> None:
     assert early == {}
 
 
-@pytest.mark.parametrize("name", ["jobs/config/detect_config.py", "jobs/command_line.py"])
+@pytest.mark.parametrize(
+    "name", ["jobs/config/detect_config.py", "jobs/config/choices.py", "jobs/command_line.py"]
+)
 def test_what_help_needs_is_light(name: str) -> None:
     heavy = {"ray", "numpy", "cv2", "pyarrow", "jobs.detect"}
     assert not heavy & set(imported_at_once(ROOT / name))

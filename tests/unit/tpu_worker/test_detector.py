@@ -24,7 +24,7 @@ def test_threads_change_nothing(tmp_path: Path, batch: int, levels: int) -> None
     images = write_images(tmp_path)
     (tmp_path / "3.png").write_bytes(b"")
     results = [
-        content(detect(images, DetectOptions(confidence=0.2, prepare_threads=n), batch=batch, levels=levels))
+        content(detect(images, DetectOptions(conf=0.2, prepare_threads=n), batch=batch, levels=levels))
         for n in (1, 2, 5)
     ]
     assert results[0] == results[1] == results[2]
@@ -72,7 +72,7 @@ def test_two_callers_share_the_device_and_get_their_own(tmp_path: Path) -> None:
     shards = [images[:5], images[5:], images[3:9], images[::-1]]
     device = PixelDevice(head_spec(batch=4))
     results: dict[int, list[ImageResult]] = {}
-    with Detector(device, DetectOptions(confidence=0.2)) as detector:
+    with Detector(device, DetectOptions(conf=0.2)) as detector:
         alone = [content(detector.detect(shard)) for shard in shards]
         launches = len(device.batches)
 
@@ -129,7 +129,7 @@ def test_results_survive_pickling(tmp_path: Path) -> None:
 def test_a_failing_device_fails_the_call_and_no_other(tmp_path: Path, failing: set[int], batch: int) -> None:
     images = write_images(tmp_path)
     device = PixelDevice(head_spec(batch=batch), failing=frozenset(failing))
-    with Detector(device, DetectOptions(confidence=0.2)) as detector:
+    with Detector(device, DetectOptions(conf=0.2)) as detector:
         with pytest.raises(DeviceError, match=f"failed in call {min(failing)}"):
             detector.detect(images)
         again = detector.detect(images)

@@ -66,7 +66,7 @@ def test_boxes_lie_on_the_pixels_that_a_viewer_shows(tmp_path: Path, orientation
     raw.write_bytes(
         encode(".png", np.asarray(cv2.imdecode(np.fromfile(turned, np.uint8), 1 | 128), np.uint8))
     )
-    options = DetectOptions(confidence=0.2, apply_exif=False)
+    options = DetectOptions(conf=0.2, ignore_exif=True)
     ignoring, as_stored = detect(refs([turned, raw]), options)
     assert ignoring.size_hw == (96, 144)
     for value, expected in zip(found(ignoring), found(as_stored), strict=True):
@@ -79,7 +79,7 @@ def test_reduced_decoding_keeps_boxes_in_the_full_image(tmp_path: Path) -> None:
     inputs, results = [], []
     for reduced_jpeg in (False, True):
         device = PixelDevice(head_spec())
-        with Detector(device, DetectOptions(confidence=0.2, reduced_jpeg=reduced_jpeg)) as detector:
+        with Detector(device, DetectOptions(conf=0.2, reduced_jpeg=reduced_jpeg)) as detector:
             results += detector.detect(refs([path]))
         inputs += device.batches
     assert not np.array_equal(inputs[0], inputs[1])
@@ -113,10 +113,10 @@ def test_the_candidate_limit_keeps_the_best(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"confidence": 0.0}, "confidence must be above 0 and below 1, got 0.0"),
-        ({"confidence": 1.0}, "confidence must be"),
-        ({"confidence": float("nan")}, "confidence must be"),
-        ({"iou": -0.1}, "iou must be between 0 and 1, got -0.1"),
+        ({"conf": 0.0}, "conf must be above 0 and below 1, got 0.0"),
+        ({"conf": 1.0}, "conf must be"),
+        ({"conf": float("nan")}, "conf must be"),
+        ({"iou": -0.1}, "iou must be from 0 to 1, got -0.1"),
         ({"iou": 1.1}, "iou must be"),
         ({"max_detections": 0}, "max_detections must be at least 1, got 0"),
         ({"max_candidates": 0}, "max_candidates must be"),

@@ -27,9 +27,9 @@ def random_outputs(spec: ModelSpec, seed: int = 0) -> Outputs:
 
 
 def decode(
-    outputs: Outputs, spec: ModelSpec, position: int = 0, *, confidence: float, multi_label: bool = True
+    outputs: Outputs, spec: ModelSpec, position: int = 0, *, conf: float, single_label: bool = False
 ) -> Candidates:
-    return open_layout(spec, confidence=confidence, multi_label=multi_label).decode(outputs, position)
+    return open_layout(spec, conf=conf, single_label=single_label).decode(outputs, position)
 
 
 def background(spec: ModelSpec) -> Outputs:
@@ -51,7 +51,7 @@ def test_every_class_above_the_limit_is_a_candidate(spec: ModelSpec, confidence:
     outputs = random_outputs(spec, seed)
     xyxy, scores = all_boxes(outputs, 0, spec)
     anchors, classes = np.nonzero(scores > confidence)
-    found = decode(outputs, spec, confidence=confidence)
+    found = decode(outputs, spec, conf=confidence)
     assert len(found.confidence) > 0
     assert found.class_id.tolist() == classes.tolist()
     np.testing.assert_allclose(found.confidence, scores[anchors, classes], rtol=1e-7)
@@ -60,11 +60,11 @@ def test_every_class_above_the_limit_is_a_candidate(spec: ModelSpec, confidence:
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("confidence", [0.001, 0.25])
-def test_only_the_best_class_without_multi_label(spec: ModelSpec, confidence: float) -> None:
+def test_only_the_best_class_with_single_label(spec: ModelSpec, confidence: float) -> None:
     outputs = random_outputs(spec)
     xyxy, scores = all_boxes(outputs, 0, spec)
     anchors = np.flatnonzero(scores.max(axis=1) > confidence)
-    found = decode(outputs, spec, confidence=confidence, multi_label=False)
+    found = decode(outputs, spec, conf=confidence, single_label=True)
     assert found.class_id.tolist() == scores[anchors].argmax(axis=1).tolist()
     np.testing.assert_allclose(found.confidence, scores[anchors].max(axis=1), rtol=1e-7)
     np.testing.assert_allclose(found.xyxy, xyxy[anchors], rtol=1e-6, atol=1e-5)
@@ -76,15 +76,15 @@ def test_each_image_of_a_batch_has_its_own() -> None:
     outputs = random_outputs(spec)
     for position in range(3):
         alone = [output[position : position + 1] for output in outputs]
-        together = decode(outputs, spec, position, confidence=0.1)
-        apart = decode(alone, single, confidence=0.1)
+        together = decode(outputs, spec, position, conf=0.1)
+        apart = decode(alone, single, conf=0.1)
         np.testing.assert_array_equal(together.xyxy, apart.xyxy)
         np.testing.assert_array_equal(together.confidence, apart.confidence)
 
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_nothing_above_the_limit_is_no_candidate(spec: ModelSpec) -> None:
-    found = decode(background(spec), spec, confidence=0.25)
+    found = decode(background(spec), spec, conf=0.25)
     assert found.xyxy.shape == (0, 4)
     assert [str(array.dtype) for array in (found.xyxy, found.confidence, found.class_id)] == [
         "float32",
@@ -98,19 +98,19 @@ def test_a_known_box() -> None:
     spec = head_spec()
     outputs = background(spec)
     outputs[2][0, 1, 3, 5] = (0, 0, 0, 0, 0, -20, 0, -20)
-    found = decode(outputs, spec, confidence=0.2)
+    found = decode(outputs, spec, conf=0.2)
     assert found.confidence.tolist() == [0.25]
     assert found.class_id.tolist() == [1]
     assert found.xyxy.tolist() == [[44 - 8, 28 - 4.5, 44 + 8, 28 + 4.5]]
 
 
-@pytest.mark.parametrize("multi_label", [True, False])
-def test_the_limit_itself_is_not_above_it(multi_label: bool) -> None:
+@pytest.mark.parametrize("single_label", [True, False])
+def test_the_limit_itself_is_not_above_it(single_label: bool) -> None:
     spec = head_spec()
     outputs = background(spec)
     outputs[2][0, 1, 3, 5] = (0, 0, 0, 0, 0, -20, 0, -20)
     for confidence, count in [(0.25, 0), (np.nextafter(0.25, 0), 1)]:
-        found = decode(outputs, spec, confidence=float(confidence), multi_label=multi_label)
+        found = decode(outputs, spec, conf=float(confidence), single_label=single_label)
         assert len(found.confidence) == count
 
 
@@ -118,8 +118,8 @@ def test_the_decoded_limit_itself_is_not_above_it() -> None:
     spec = decoded_spec()
     outputs = [np.zeros(spec.outputs[0].shape, np.float32)]
     outputs[0][0, 7] = (10, 20, 4, 8, 0.5, 0, 0.5, 0)
-    assert len(decode(outputs, spec, confidence=0.25).confidence) == 0
-    found = decode(outputs, spec, confidence=0.2499)
+    assert len(decode(outputs, spec, conf=0.25).confidence) == 0
+    found = decode(outputs, spec, conf=0.2499)
     assert found.xyxy.tolist() == [[8, 16, 12, 24]]
 
 
@@ -127,7 +127,7 @@ def test_saturated_values_are_fine() -> None:
     spec = head_spec()
     outputs = [np.full(output.shape, -1e4, np.float32) for output in spec.outputs]
     outputs[0][0, 0, 0, 0] = (-1e4, 1e4, -1e4, 1e4, 1e4, -1e4, 1e4, -1e4)
-    found = decode(outputs, spec, confidence=0.5)
+    found = decode(outputs, spec, conf=0.5)
     assert found.confidence.tolist() == [1.0]
     assert np.isfinite(found.xyxy).all()
 
@@ -141,7 +141,7 @@ def test_values_that_are_not_finite_are_the_devices_failure(
     outputs = [np.full(output.shape, 0.9, np.float32) for output in spec.outputs]
     outputs[-1].reshape(-1, outputs[-1].shape[-1])[-1, column] = value
     with pytest.raises(DeviceError, match="not finite"):
-        decode(outputs, spec, confidence=0.25)
+        decode(outputs, spec, conf=0.25)
 
 
 def test_outputs_are_left_as_they_were() -> None:
@@ -149,4 +149,4 @@ def test_outputs_are_left_as_they_were() -> None:
         outputs = random_outputs(spec)
         for output in outputs:
             output.setflags(write=False)
-        assert len(decode(outputs, spec, confidence=0.01).confidence) > 0
+        assert len(decode(outputs, spec, conf=0.01).confidence) > 0

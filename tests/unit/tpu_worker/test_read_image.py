@@ -317,7 +317,7 @@ def test_exif_orientation_is_applied_or_ignored(orientation: int, order: str) ->
     turned = decode_image(data, ReadOptions())
     np.testing.assert_array_equal(turned.bgr, TURNS[orientation](stored))
     assert turned.size_hw == turned.bgr.shape[:2]
-    ignored = decode_image(data, ReadOptions(apply_exif=False))
+    ignored = decode_image(data, ReadOptions(ignore_exif=True))
     np.testing.assert_array_equal(ignored.bgr, stored)
     assert ignored.size_hw == (48, 64)
 
