@@ -20,7 +20,6 @@ from bmodel.sidecar import (
     read_sidecar,
     sidecar_path,
 )
-from jobs.build.latency_picture import latency_svg
 
 DEAREST: Final = 10
 
@@ -32,9 +31,6 @@ def command(
     ],
     *,
     layers: Annotated[int, typer.Option(metavar="N", help="how many of the dearest layers")] = DEAREST,
-    picture: Annotated[
-        Path | None, typer.Option(metavar="FILE.svg", help="draw the dearest layers into it")
-    ] = None,
 ) -> None:
     """Print the chip's predicted time for a launch: in all, by engine, by function, and by layer."""
     spec, report = load(source)
@@ -44,8 +40,6 @@ def command(
         return
     for line in describe(report, batch=spec.batch if spec else None, layers=layers):
         typer.echo(line)
-    if picture is not None:
-        picture.write_text(latency_svg(report, layers=layers), encoding="utf-8")
 
 
 def load(source: Path) -> tuple[ModelSpec | None, LatencyReport | None]:

@@ -13,40 +13,13 @@ from jobs.measure.mean_ap_values import MeanAp
 from jobs.measure.metrics import Metrics
 from jobs.measure.yolo import CONFIDENCE_POINTS, RECALL_POINTS
 from jobs.report.charts import UNIT_TICKS, Chart, Shape, line
-from jobs.report.format import TIMES, count, decimal, fraction, setting
+from jobs.report.format import TIMES, count, decimal, fraction, plural, setting
 from jobs.report.health_section import hot_cards, shared_cards
 from jobs.report.judged_run import judged_run
-from jobs.report.latency_section import StagePart, stage_parts
 from jobs.run.folder import RunFolder
 
 COLOURS = 6
 MOST_CLASSES = 24
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Dot:
-    """A run's place on a class's line, percent."""
-
-    at: float
-    css: str
-    title: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClassLine:
-    """A class with its objects and its AP50 in every run."""
-
-    name: str
-    objects: str
-    dots: tuple[Dot, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StageBar:
-    """The mean stages of one run, all runs on one scale."""
-
-    name: str
-    parts: tuple[StagePart, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,9 +32,6 @@ class Comparison:
     groups: tuple[Group, ...]
     differing: tuple[Row, ...]
     charts: tuple[Chart, ...]
-    classes: tuple[ClassLine, ...]
-    class_protocol: str
-    stages: tuple[StageBar, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,12 +48,9 @@ def compare_runs(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> Compa
         names=names,
         colours=tuple(position % COLOURS for position in range(len(runs))),
         warnings=_warnings(runs, metrics),
-        groups=figure_groups(metrics),
+        groups=(*figure_groups(metrics), *_by_class(metrics)),
         differing=differing_rows(runs, metrics),
         charts=_charts(names, curves),
-        classes=_class_lines(names, metrics),
-        class_protocol=metrics[0].score_protocol.upper(),
-        stages=_stage_bars(names, metrics),
     )
 
 
@@ -161,8 +128,8 @@ def _charts(names: Sequence[str], curves: Sequence[_MeanCurves | None]) -> tuple
     )
 
 
-def _class_lines(names: Sequence[str], metrics: Sequence[Metrics]) -> tuple[ClassLine, ...]:
-    """The classes with most objects; AP50 by the first run's protocol."""
+def _by_class(metrics: Sequence[Metrics]) -> tuple[Group, ...]:
+    """AP50 of the classes with most objects, by the first run's protocol; nothing without truth."""
     protocol = metrics[0].score_protocol
     tables = [{} if figures.map is None else getattr(figures.map, protocol).per_class for figures in metrics]
     objects: dict[str, int] = {}
@@ -170,36 +137,20 @@ def _class_lines(names: Sequence[str], metrics: Sequence[Metrics]) -> tuple[Clas
         for name, entry in table.items():
             objects[name] = max(objects.get(name, 0), entry.objects)
     frequent = sorted(objects, key=lambda name: (-objects[name], name))[:MOST_CLASSES]
-    return tuple(
-        ClassLine(
-            name=name,
-            objects=count(objects[name]),
-            dots=tuple(
-                Dot(
-                    at=round(table[name].ap50 * 100, 2),
-                    css=f"dot-{position % COLOURS}",
-                    title=f"{names[position]}: {fraction(table[name].ap50)}",
-                )
-                for position, table in enumerate(tables)
-                if name in table and table[name].ap50 is not None
+    rows = tuple(
+        Row(
+            name=f"{name} ({plural(objects[name], 'object')})",
+            cells=_cells(
+                [table[name].ap50 if name in table else None for table in tables], fraction, most=True
             ),
         )
         for name in frequent
     )
+    return (Group(title=f"AP50 by class, {protocol.upper()}", rows=rows),) if rows else ()
 
 
-def _stage_bars(names: Sequence[str], metrics: Sequence[Metrics]) -> tuple[StageBar, ...]:
-    known = [
-        (name, figures.latency.stages)
-        for name, figures in zip(names, metrics, strict=True)
-        if figures.latency.stages is not None
-    ]
-    longest = max((sum(one.mean_ms for one in stages.values()) for _, stages in known), default=0.0)
-    return tuple(StageBar(name=name, parts=stage_parts(stages, longest)) for name, stages in known)
-
-
-# What differs between any two runs and tells nothing.
-_UNTELLING = frozenset({"output", "resume", "save-images"})
+# Options that differ between any two runs and explain nothing.
+_UNINFORMATIVE = frozenset({"output", "resume", "save-images"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -330,7 +281,7 @@ def differing_rows(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> tup
 
 def _settings(run: RunFolder, metrics: Metrics) -> dict[str, str]:
     options = {
-        name: setting(value) for name, value in run.record.configuration.items() if name not in _UNTELLING
+        name: setting(value) for name, value in run.record.configuration.items() if name not in _UNINFORMATIVE
     }
     height, width = metrics.model.input_hw
     model = {

@@ -89,15 +89,17 @@ def test_a_run_on_cards_that_others_used_too_is_no_fair_comparison(runs: list[Ru
     assert told == [f"In better/run other programs used cards too, which costs time: {names}."]
 
 
-def test_classes_and_stages_are_on_one_scale(runs: list[RunFolder]) -> None:
+def test_classes_stand_side_by_side(runs: list[RunFolder]) -> None:
     metrics = [read_metrics(run) for run in runs]
-    page = compare_runs(runs, metrics)
+    group = compare_runs(runs, metrics).groups[-1]
+    assert group.title == "AP50 by class, VOC"
     assert metrics[0].map is not None
-    by_name = {line.name: line for line in page.classes}
-    for name, entry in metrics[0].map.voc.per_class.items():
-        assert by_name[name].dots[0].at == pytest.approx(entry.ap50 * 100, abs=0.01)
-    widths = [sum(part.width for part in bar.parts) for bar in page.stages]
-    assert max(widths) == pytest.approx(100)
+    classes = metrics[0].map.voc.per_class
+    assert len(group.rows) == len(classes)
+    for row in group.rows:
+        assert row.cells[0].text == fraction(classes[row.name.partition(" (")[0]].ap50)
+    without = [figures.model_copy(update={"map": None}) for figures in metrics]
+    assert [group.title for group in compare_runs(runs, without).groups] == ["Outcome", "Accuracy", "Speed"]
 
 
 def test_the_command_makes_one_page_of_several_runs(

@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 
 from bmodel.compiler.build import OPERATIONS, SCHEDULE, latency_path, read_build
-from bmodel.compiler.latency import analyse
-from bmodel.compiler.schedule import read_schedule
 from bmodel.errors import ConfigurationError, ModelFileError
 from bmodel.sidecar import read_sidecar, sidecar_path
-from jobs.build.latency_picture import latency_svg
 from jobs.commands.latency import describe, describe_sidecar, load
 from tests.helpers.paths import FIXTURES, ROOT
 
@@ -93,29 +89,6 @@ def test_a_build_whose_bmodel_was_exchanged_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.bmodel").write_text("another")
     with pytest.raises(ModelFileError, match="missing or not what was built"):
         read_build(tmp_path)
-
-
-def test_draws_the_dearest_layers(tmp_path: Path) -> None:
-    report = analyse(read_schedule(SCHEDULES / "tiny_fp32_1b.dat"))
-    svg = ET.fromstring(latency_svg(report, layers=4))  # noqa: S314 - our own text
-    space = "{http://www.w3.org/2000/svg}"
-    bars = svg.findall(f"{space}rect")
-    # Four layers, and the others together.
-    assert len(bars) == 5
-    widths = [float(bar.get("width", "0")) for bar in bars]
-    shares = [layer.share for layer in report.layers[:4]] + [sum(layer.share for layer in report.layers[4:])]
-    assert [width / max(widths) for width in widths] == pytest.approx(
-        [s / max(shares) for s in shares], abs=1e-3
-    )
-    everything = ET.fromstring(latency_svg(report, layers=999))  # noqa: S314
-    assert len(everything.findall(f"{space}rect")) == len(report.layers)
-
-
-def test_names_cannot_break_the_picture() -> None:
-    report = analyse(read_schedule(SCHEDULES / "tiny_fp32_1b.dat"))
-    hostile = report.layers[0].model_copy(update={"name": '<&"' + "x" * 99})
-    svg = latency_svg(report.model_copy(update={"layers": (hostile, *report.layers[1:])}))
-    assert ET.fromstring(svg) is not None  # noqa: S314
 
 
 def test_the_committed_sidecars_are_of_the_committed_compilations() -> None:
