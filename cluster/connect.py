@@ -14,9 +14,8 @@ from typing import Any
 
 import ray
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
-from ray.exceptions import RaySystemError
 
-from bmodel.errors import ConfigurationError, RaysailError
+from bmodel.errors import ConfigurationError, RaysailError, RunError
 from cluster.temporary_folder import temporary_ray_folder
 
 PACKAGES = ("bmodel", "data", "models", "tpu_worker", "cluster", "jobs")
@@ -51,12 +50,13 @@ def _connect(address: str | None, local_resources: dict[str, float], folder: Pat
             _join(address)
         else:
             _start_local(local_resources, folder)
-    except (ConnectionError, RaySystemError, RuntimeError, ValueError) as error:
-        if isinstance(error, RaysailError):
-            raise
+    except RaysailError:
+        raise
+    except Exception as error:  # Ray raises bare exceptions too, as when its own processes are slow to start
         reason = " ".join(str(error).split())
-        where = f"the Ray cluster at '{address}'" if address else "a local Ray cluster"
-        raise ConfigurationError(f"--address: cannot use {where}: {reason}") from error
+        if address is None:
+            raise RunError(f"Ray did not start on this host: {reason}") from error
+        raise ConfigurationError(f"--address: cannot use the Ray cluster at '{address}': {reason}") from error
 
 
 def _start_local(resources: dict[str, float], folder: Path | None) -> None:

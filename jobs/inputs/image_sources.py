@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,10 @@ from jobs.config.paths import why_neither_file_nor_folder, why_not_a_folder
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 PATH_COLUMNS = ("path", "image_path", "file_name", "filepath", "uri")
+# Parameters of a URL that open a store: of Azure's shared access signatures, of presigned URLs, of Arrow's own.
+_SECRET_PARAMETER = re.compile(
+    r"([?&][^=&]*(?:sig|signature|token|secret|password|credential|key)[^=&]*=)[^&]*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,16 +210,18 @@ def _from_url(text: str) -> FoundImages:
 
 
 def hide_secrets(text: str) -> str:
-    """A URL without the key and password that may stand in it; other texts as they are.
+    """A URL without the key, password and signature that may stand in it; other texts as they are.
 
     A password with a '/' or '?' in it is no valid URL and hides its '@' from a parser, so everything up to the last
     '@' goes: of a valid URL with a password and an '@' in its path that hides more than it must.
     """
     scheme, mark, rest = text.partition("://")
     secrets, at, shown = rest.rpartition("@")
-    if not mark or not at or not (":" in secrets or "@" in rest.split("/", 1)[0]):
+    if not mark:
         return text
-    return f"{scheme}{mark}***@{shown}"
+    if not at or not (":" in secrets or "@" in rest.split("/", 1)[0]):
+        return _SECRET_PARAMETER.sub(r"\1***", text)
+    return _SECRET_PARAMETER.sub(r"\1***", f"{scheme}{mark}***@{shown}")
 
 
 def why_no_store(error: Exception, text: str) -> str:
