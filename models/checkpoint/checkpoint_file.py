@@ -6,6 +6,7 @@ stored uncompressed, so that nothing can unfold into more memory than the file i
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from pathlib import Path
@@ -25,7 +26,9 @@ from models.checkpoint.checkpoint_names import (
 )
 from models.checkpoint.pickle_reader import PersistentId, Record, Value, read_pickle
 
-_LARGEST_PICKLE_BYTES: Final = 64 << 20
+_LARGEST_PICKLE_BYTES: Final = 16 << 20
+_LARGEST_DIRECTORY_BYTES: Final = 4 << 20
+"""The archive's list of entries; the largest checkpoint of the family has 0.1 MB."""
 _MOST_READS: Final = 4
 """Tensors may share storages, but all of them together must not be more than this many times the file."""
 _MOST_DIMENSIONS: Final = 8
@@ -39,18 +42,20 @@ class CheckpointFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._archive = _open_archive(path)
+        self._file = _open_file(path)
         self._bytes_left = _MOST_READS * path.stat().st_size
         try:
+            self._archive = _open_archive(self._file)
             self._prefix = self._find_prefix()
             self.root = read_pickle(self._read("data.pkl"))
         except ModelFileError as error:
-            self._archive.close()
+            self._file.close()
             raise ModelFileError(f"{error} in '{path}'") from error
 
     def close(self) -> None:
         """Close the file."""
         self._archive.close()
+        self._file.close()
 
     def array(self, value: Value, name: str) -> NDArray[Any]:
         """Build the tensor or parameter that a record describes; floating-point ones become float32."""
@@ -127,19 +132,36 @@ class CheckpointFile:
         return kind, np.frombuffer(data, dtype=dtype)
 
 
-def _open_archive(path: Path) -> zipfile.ZipFile:
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_LEGACY_START))
-        if start == _LEGACY_START:
+class _ArchiveReader(io.BufferedReader):
+    """A file whose reads are limited while the archive's directory is read: `zipfile` reads it in one piece."""
+
+    limit: int | None = _LARGEST_DIRECTORY_BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read `size` bytes; raises ModelFileError if that is more than the limit."""
+        if self.limit is not None and size is not None and size > self.limit:
             raise ModelFileError(
-                f"'{path}' is in PyTorch's format from before 1.6: load it there and save it again"
+                f"its archive's directory has {size} bytes, the limit is {self.limit}: refused"
             )
-        return zipfile.ZipFile(path)
+        return super().read(size)
+
+
+def _open_file(path: Path) -> _ArchiveReader:
+    try:
+        return _ArchiveReader(io.FileIO(path))
     except OSError as error:
         raise ModelFileError(f"cannot read the checkpoint '{path}': {error.strerror}") from error
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise ModelFileError(f"'{path}' is not a PyTorch checkpoint: {error}") from error
+
+
+def _open_archive(file: _ArchiveReader) -> zipfile.ZipFile:
+    if file.read(len(_LEGACY_START)) == _LEGACY_START:
+        raise ModelFileError("PyTorch wrote this file before 1.6: load it there and save it again")
+    try:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise ModelFileError(f"this is not a PyTorch checkpoint: {error}") from error
+    file.limit = None
+    return archive
 
 
 def _whole(value: Value) -> int:

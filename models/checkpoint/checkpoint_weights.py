@@ -38,23 +38,35 @@ class Weights:
 
 
 def read_weights(path: Path) -> Weights:
-    """Read the network's tensors from a checkpoint; raises ModelFileError."""
+    """Read the network's tensors from a checkpoint.
+
+    Raises ModelFileError, with the file's path, if the file is no checkpoint or asks for anything to be run.
+    """
     with closing(CheckpointFile(path)) as file:
-        network = _find_network(file.root)
-        if isinstance(network, Record):
-            found, eps = _walk_modules(network)
-        elif isinstance(network, dict):
-            found, eps = _text_keyed(network), {}
-        else:
-            raise ModelFileError(f"'{path}' holds no network: neither a module nor a dict of tensors")
+        try:
+            found, eps, class_names = _describe(_find_network(file.root))
+        except ModelFileError as error:
+            raise ModelFileError(f"{error} in '{path}'") from error
         tensors = {_plain_name(name): file.array(value, name) for name, value in found.items()}
-    if not tensors:
-        raise ModelFileError(f"'{path}' holds a network without tensors")
     return Weights(
         tensors=tensors,
-        class_names=_class_names(_state(network)),
+        class_names=class_names,
         batch_norm_eps={_plain_name(name): value for name, value in eps.items()},
     )
+
+
+def _describe(network: Value) -> tuple[dict[str, Value], dict[str, float], tuple[str, ...] | None]:
+    """Tensors and epsilons by name, and the class names, of a module or a dict of tensors."""
+    if isinstance(network, Record):
+        found, eps = _walk_modules(network)
+    elif isinstance(network, dict):
+        found, eps = _text_keyed(network), {}
+    else:
+        raise ModelFileError("the checkpoint holds no network: neither a module nor a dict of tensors")
+    if not found:
+        raise ModelFileError("the checkpoint holds a network without tensors")
+    _check_parts(len(found))
+    return found, eps, _class_names(_state(network))
 
 
 def _find_network(root: Value) -> Value:
@@ -91,21 +103,29 @@ def _walk_modules(root: Record) -> tuple[dict[str, Value], dict[str, float]]:
     found: dict[str, Value] = {}
     eps: dict[str, float] = {}
     waiting: list[tuple[str, Value]] = [("", root)]
-    for _ in range(_MOST_PARTS):
-        if not waiting:
-            return found, eps
-        if max(len(waiting), len(found)) > _MOST_PARTS:
-            break
+    parts = 0
+    while waiting:
         prefix, module = waiting.pop()
-        for kind in ("_parameters", "_buffers"):
-            tensors = _members(module, kind).items()
-            found.update({_joined(prefix, name): value for name, value in tensors if value is not None})
+        children = _members(module, "_modules")
+        tensors = _members(module, "_parameters") | _members(module, "_buffers")
+        # Absent members count too: a small file can repeat a long list of them.
+        parts += 1 + len(children) + len(tensors)
+        _check_parts(parts)
+        found.update({_joined(prefix, name): value for name, value in tensors.items() if value is not None})
         epsilon = _state(module).get("eps")
         if isinstance(epsilon, float):
             eps[prefix.removesuffix(".")] = epsilon
-        children = _members(module, "_modules").items()
-        waiting += [(_joined(prefix, name) + ".", child) for name, child in children if child is not None]
-    raise ModelFileError(f"the checkpoint's network has more than {_MOST_PARTS} modules or tensors: refused")
+        waiting += [
+            (_joined(prefix, name) + ".", child) for name, child in children.items() if child is not None
+        ]
+    return found, eps
+
+
+def _check_parts(count: int) -> None:
+    if count > _MOST_PARTS:
+        raise ModelFileError(
+            f"the checkpoint's network has more than {_MOST_PARTS} modules or tensors: refused"
+        )
 
 
 def _joined(prefix: str, name: str) -> str:
@@ -120,7 +140,10 @@ def _class_names(state: dict[Any, Value]) -> tuple[str, ...] | None:
     """The network's `names`: a list, or a dict by class number."""
     names = state.get("names")
     if isinstance(names, dict):
-        names = [names[number] for number in sorted(names) if isinstance(number, int)]
+        numbers = sorted(key for key in names if isinstance(key, int))
+        if 0 < len(numbers) < len(names):
+            raise ModelFileError("class names must be keyed by class numbers, and some of these keys are not")
+        names = [names[number] for number in numbers]
     if not isinstance(names, list) or not names:
         return None
     if not all(isinstance(name, str) and len(name) <= _LONGEST_NAME for name in names):

@@ -8,6 +8,7 @@ reading. So do opcodes that checkpoints have no use for.
 
 from __future__ import annotations
 
+import itertools
 import pickletools
 import warnings
 from collections.abc import Callable
@@ -18,6 +19,11 @@ from bmodel.errors import ModelFileError
 from models.checkpoint.checkpoint_names import Global, allowed_global
 
 Value = object
+
+_MOST_OPCODES: Final = 1_000_000
+"""Six times what the largest member of the family needs. An opcode of one byte can make 72 bytes of objects."""
+_LARGEST_KEY: Final = 1 << 48
+"""Whole numbers below it hash to themselves, so that no file can choose keys that all collide."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -40,13 +46,14 @@ def read_pickle(data: bytes) -> Value:
     """Follow a pickle of protocol 2 to 5 and return what it describes.
 
     OrderedDict becomes dict, set becomes list, torch.Size becomes tuple; every other object is a Record.
-    Raises ModelFileError.
+    Raises ModelFileError if the pickle is damaged, asks for something that no checkpoint needs, or has more than
+    a million opcodes.
     """
     machine = _Machine()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # names with odd backslashes are refused in any case
-            for opcode, argument, _ in pickletools.genops(data):
+            for opcode, argument, _ in itertools.islice(pickletools.genops(data), _MOST_OPCODES):
                 if opcode.name == "STOP":
                     return machine.pop()
                 machine.step(opcode.name, argument)
@@ -54,7 +61,7 @@ def read_pickle(data: bytes) -> Value:
         raise
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ModelFileError(f"the checkpoint's pickle is damaged: {error}") from error
-    raise ModelFileError("the checkpoint's pickle is damaged: it has no end")
+    raise ModelFileError(f"the checkpoint's pickle has more than {_MOST_OPCODES} opcodes: refused")
 
 
 class _Mark:
@@ -143,10 +150,7 @@ class _Machine:
         if not isinstance(target, dict):
             raise TypeError(f"expected a dict, found a {type(target).__name__}")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            # Only flat keys: hashing nested ones can take for ever.
-            if not isinstance(key, (str, int, float, bytes, type(None))):
-                raise TypeError(f"a key must be text or a number, found a {type(key).__name__}")
-            target[key] = value
+            target[_plain_key(key)] = value
 
     def call(self) -> None:
         """Where a pickle would call something: keep a record of it, or build one of three plain containers."""
@@ -163,6 +167,15 @@ class _Machine:
         elif not isinstance(target, dict):
             raise TypeError(f"a state for a {type(target).__name__}")
         self.stack.append(target)
+
+
+def _plain_key(key: Value) -> str | int | bytes | None:
+    """Let a dict's key pass; hashing a nested one, or a number of a million digits again and again, has no end."""
+    if key is not None and not isinstance(key, (str, int, bytes)):
+        raise TypeError(f"a key must be text or a whole number, found a {type(key).__name__}")
+    if isinstance(key, int) and abs(key) >= _LARGEST_KEY:
+        raise ValueError(f"a key that is a number must be smaller than {_LARGEST_KEY}")
+    return key
 
 
 def _plain_container(function: Global, arguments: tuple[Value, ...]) -> Value:

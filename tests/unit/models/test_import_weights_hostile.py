@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pytest
 from bmodel.errors import ModelFileError
 from models.checkpoint.checkpoint_weights import read_weights
 from models.checkpoint.pickle_reader import Record, read_pickle
+from tests.helpers.paths import ROOT
 from tests.helpers.pickle_pieces import (
     call,
     dict_of,
@@ -153,7 +155,13 @@ def test_calling_an_allowed_class_only_leaves_a_record() -> None:
         (text("a") + text("b") + b"a", "damaged: expected a list, found a str"),
         (b"](" + text("a") + text("b") + b"u", "damaged: expected a dict, found a list"),
         (b"}(" + text("a") + b"u", "damaged"),
-        (b"}(" + tuple_of(number(1)) + text("a") + b"u", "a key must be text or a number, found a tuple"),
+        (
+            b"}(" + tuple_of(number(1)) + text("a") + b"u",
+            "a key must be text or a whole number, found a tuple",
+        ),
+        (b"}" + b"G" + bytes(8) + b"Ns", "a key must be text or a whole number, found a float"),
+        (b"}" + number(2**48) + b"Ns", "a key that is a number must be smaller than"),
+        (b"}" + number(-(2**48)) + b"Ns", "a key that is a number must be smaller than"),
         (b"((t", "holds no network"),
         (b"(a", "damaged: a value is missing"),
         (number(1) + number(2) + b"\x93", "damaged: a global's name is not text"),
@@ -216,6 +224,18 @@ def test_names_that_grow_with_depth_are_refused(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "x.pt", whole(module))
 
     with pytest.raises(ModelFileError, match="name is longer than 200 characters"):
+        read_weights(path)
+
+
+def test_absent_members_that_multiply_are_refused(tmp_path: Path) -> None:
+    """A thousand modules that share one list of a thousand parameters, all of them None."""
+    absent = b"}q\x07(" + b"".join(text(str(index)) + b"N" for index in range(1000)) + b"u"
+    shared = name_of("models.common", "Conv") + b")\x81}" + text("_parameters") + b"h\x07sb"
+    children = {str(index): shared for index in range(1000)}
+    body = dict_of({"shared": absent, "model": module_of("Conv", children=children)})
+    path = write_checkpoint(tmp_path / "x.pt", whole(body))
+
+    with pytest.raises(ModelFileError, match="more than 20000 modules or tensors"):
         read_weights(path)
 
 
@@ -292,6 +312,93 @@ def test_storages_that_do_not_fit_are_refused(reference: bytes, message: str, tm
 
     with pytest.raises(ModelFileError, match=message):
         read_weights(path)
+
+
+MEGABYTE = 1 << 20
+MOST_MEMORY = 200 * MEGABYTE
+MOST_CPU_SECONDS = 60
+MEASURE = f"""
+import resource, sys
+from pathlib import Path
+from bmodel.errors import ModelFileError
+from models.checkpoint.checkpoint_weights import read_weights
+
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+resource.setrlimit(resource.RLIMIT_CPU, ({MOST_CPU_SECONDS}, {MOST_CPU_SECONDS}))
+before = peak()
+try:
+    read_weights(Path(sys.argv[1]))
+except ModelFileError as error:
+    print(error)
+print(peak() - before)
+"""
+
+
+def memo_entries(count: int) -> bytes:
+    return b"N" + b"".join(b"r" + struct.pack("<I", index) for index in range(count))
+
+
+def colliding_keys(count: int) -> bytes:
+    """Different numbers with one hash."""
+    return b"}(" + b"".join(number(index * (2**61 - 1)) + b"N" for index in range(1, count)) + b"u"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (lambda: b"(" + b"}" * 60 * MEGABYTE + b"t", "data.pkl has 62914565 bytes, the limit is 16777216"),
+        (lambda: b"(" + b"}" * 16_000_000 + b"t", "more than 1000000 opcodes"),
+        (lambda: b"(" + b"}" * 999_000 + b"t", "holds no network"),
+        (lambda: memo_entries(3_000_000), "more than 1000000 opcodes"),
+        (lambda: b"]" * 2_000_000 + b"a" * 1_999_999, "more than 1000000 opcodes"),
+        (lambda: b"N" + b"\x85" * 999_000, "holds no network"),
+        (lambda: (name_of("models.yolo", "M") + b")R") * 600_000, "more than 1000000 opcodes"),
+        (lambda: colliding_keys(60_000), "a key that is a number must be smaller than"),
+    ],
+    ids=["60 MB of dicts", "16 MB of dicts", "most dicts", "memo", "lists in lists", "tuples", "globals",
+         "colliding keys"],
+)  # fmt: skip
+def test_costly_pickles_are_bounded(body: Callable[[], bytes], message: str, tmp_path: Path) -> None:
+    """Whatever the pickle: at most 200 MB and 60 s of one processor (4.4 GB and 120 s before there were limits)."""
+    output, growth = measured(write_checkpoint(tmp_path / "x.pt", whole(body())))
+
+    assert message in output
+    assert growth < MOST_MEMORY
+
+
+def test_an_archive_of_a_million_entries_is_refused(tmp_path: Path) -> None:
+    """An entry of the directory has 52 bytes here and would take 500."""
+    count = 300_000
+    entry = struct.Struct("<IHHHHHHIIIHHHHHII")
+    directory = b"".join(
+        entry.pack(0x02014B50, 20, 20, *(0,) * 7, 6, *(0,) * 6) + b"%06x" % index for index in range(count)
+    )
+    end64 = struct.pack("<IQHHIIQQQQ", 0x06064B50, 44, 45, 45, 0, 0, count, count, len(directory), 0)
+    locator = struct.pack("<IIQI", 0x07064B50, 0, len(directory), 1)
+    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, *(2**16 - 1,) * 2, *(2**32 - 1,) * 2, 0)
+    path = tmp_path / "x.pt"
+    path.write_bytes(directory + end64 + locator + end)
+
+    output, growth = measured(path)
+
+    assert "its archive's directory has 15600000 bytes, the limit is 4194304: refused in" in output
+    assert growth < 20 * MEGABYTE
+
+
+def measured(path: Path) -> tuple[str, int]:
+    """What reading the file printed, and by how many bytes the process grew, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    *output, growth = done.stdout.splitlines()
+    return "\n".join(output), int(growth)
 
 
 def test_damaged_pickles_only_ever_raise_our_error() -> None:
