@@ -47,6 +47,10 @@ lint: $(VENV)/installed
 unit: $(VENV)/installed
 	@$(BIN)/pytest -q tests/unit tests/property
 
+.PHONY: fuzz
+fuzz: $(VENV)/installed  ## the properties on fresh random examples (RAYSAIL_FUZZ_EXAMPLES=2000 each)
+	@RAYSAIL_EXAMPLES=fuzz $(BIN)/pytest -q tests/property
+
 .PHONY: check
 check: lint unit  ## the quick tier: lint, types, unit tests
 

@@ -6,13 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
+from tests.helpers.examples import load_profile
 from tests.helpers.processes import end_what_is_left
 
-# The same examples every time: a run that fails can be repeated, and one that passed is no matter of luck.
-settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
-settings.load_profile("repeatable")
+load_profile()
 
 
 @pytest.hookimpl(trylast=True)

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.helpers.processes import HANG_S
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless=new",
@@ -33,7 +35,6 @@ FLAGS = (
     "--no-first-run",
     "--remote-debugging-pipe",
 )
-ANSWER_S = 60.0
 
 
 def find_chromium() -> str | None:
@@ -107,7 +108,7 @@ class Chromium:
             message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._next(ANSWER_S)
+            answer = self._next(HANG_S)
             if answer.get("id") == self._number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
@@ -131,7 +132,7 @@ class Chromium:
         loader = self.call("Page.navigate", url=page.as_uri())["loaderId"]
         # By its loader: the word that the page before has been loaded may come late.
         while not any(_has_loaded(event, loader) for event in self.events):
-            self.events.append(self._next(ANSWER_S))
+            self.events.append(self._next(HANG_S))
         # Whoever asks for a height has the page laid out, and only then are its fonts asked for.
         self.evaluate("document.documentElement.scrollHeight && document.fonts.ready.then(() => true)")
 
@@ -155,7 +156,7 @@ class Chromium:
 
     def _tab(self) -> str:
         """The id of the first tab; the browser answers a little before it has one."""
-        deadline = time.monotonic() + ANSWER_S
+        deadline = time.monotonic() + HANG_S
         while time.monotonic() < deadline:
             for target in self.call("Target.getTargets")["targetInfos"]:
                 if target["type"] == "page":

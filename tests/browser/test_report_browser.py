@@ -12,6 +12,7 @@ import pytest
 
 from jobs.commands.report import command as report_command
 from tests.browser.chromium import Chromium, find_chromium
+from tests.helpers.processes import HANG_S
 from tests.helpers.report_runs import MadeUp, make_run
 
 pytestmark = pytest.mark.browser
@@ -78,7 +79,7 @@ def faults(browser: Chromium) -> dict[str, list[str]]:
 
 def faults_once(browser: Chromium, kind: str, *, least: int = 1) -> list[str]:
     """The faults of a kind once there are so many: a complaint may come a little later than the page."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANG_S
     while len(found := faults(browser)[kind]) < least and time.monotonic() < deadline:
         time.sleep(0.05)
     return found

@@ -17,6 +17,7 @@ from cluster.health.card_health import FAULTY_CELSIUS, ReadCard
 from tests.card.cases import HOLD_CARD, any_case, need_device_file
 from tests.helpers.other_process import another_process
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tpu_worker.devices import libsophon, sail
 
 pytestmark = pytest.mark.card
@@ -53,7 +54,7 @@ def test_the_doctor_finds_the_card_in_order(card_id: int) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
     )
     print(done.stdout)  # noqa: T201 - to be sent back
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}

@@ -15,7 +15,7 @@ import numpy as np
 
 from models.training.make_tiny import draw_pictures
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import start_process
+from tests.helpers.processes import HANG_S, start_process
 
 TINY = ROOT / "models/tiny.onnx"
 PROGRAM = (
@@ -49,7 +49,7 @@ def start_compile(
 def run_compile(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Outcome:
     """Run `raysail compile` to its end."""
     process = start_compile(*arguments, environment=environment)
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=HANG_S)
     return Outcome(returncode=process.returncode, stdout=stdout, stderr=stderr)
 
 

@@ -26,6 +26,7 @@ from tests.device.bmcv_cases import (
 )
 from tests.device.cases import Case
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tpu_worker.detector import DetectOptions, Detector, _Stages
 from tpu_worker.devices import Device, DeviceOptions, TimedOptions, open_device, open_preprocessor
 from tpu_worker.devices.bmcv import CardPreprocessor, truncating_letterbox
@@ -346,7 +347,7 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
-    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S)
     assert outcome.stdout == (
         "LibraryError preprocess: this build of SAIL has no image operations (BMCV)\n"
     ), outcome.stderr

@@ -14,6 +14,7 @@ from bmodel.libraries import find_simulator_libraries
 from cluster.cards.find_cards import find_cards
 from tests.device.cases import FAKES
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tpu_worker.devices.choose_device import has_sail
 
 # A contract's question of every network and library would take minutes here; on a card it takes seconds.
@@ -34,7 +35,7 @@ def run_suite(*options: str, environment: Mapping[str, str] | None = None) -> st
         env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=HANG_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

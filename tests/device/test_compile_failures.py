@@ -31,7 +31,7 @@ from tests.device.compile_cases import (
     write_pictures,
 )
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import command_of
+from tests.helpers.processes import HANG_S, command_of
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def _descendants(process: int) -> Iterator[int]:
 
 def _wait_for(process: subprocess.Popen[str], program: str) -> int:
     """Wait until a program runs below a process; returns its number."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_S
     while time.monotonic() < deadline and process.poll() is None:
         if (found := _find(process, program)) is not None:
             return found
@@ -144,7 +144,7 @@ def _wait_for(process: subprocess.Popen[str], program: str) -> int:
 
 def _kill(process: subprocess.Popen[str], program: str) -> None:
     """Kill a program below a process, again if it was quicker to end by itself, until the process has ended too."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_S
     while time.monotonic() < deadline and process.poll() is None:
         if (found := _find(process, program)) is not None:
             with suppress(ProcessLookupError):
@@ -177,7 +177,7 @@ def _is_running(process: int) -> bool:
 def test_a_killed_compiler_leaves_nothing_but_its_log(toolchain: None, tmp_path: Path, program: str) -> None:
     process = start_compile(TINY, "--output", tmp_path)
     _kill(process, program)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=HANG_S)
     assert process.returncode == 1
     assert stderr.splitlines()[-1].endswith("was killed, as the kernel does when memory runs out")
     assert names(tmp_path) == {"tiny_fp32_1b.failed"}
@@ -188,7 +188,7 @@ def test_a_stopped_command_takes_its_compiler_along(toolchain: None, tmp_path: P
     process = start_compile(TINY, "--output", tmp_path)
     compiler = _wait_for(process, "model_transform.py")
     process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=HANG_S)
     assert process.returncode == 1
     assert "stopped by SIGTERM" in stderr
     assert not _is_running(compiler)

@@ -17,6 +17,7 @@ import pytest
 from bmodel.errors import DeviceError, ModelFileError
 from tests.device.cases import CASES, Case, import_paths, random_batch
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tpu_worker.devices import Device, open_device
 
 ONE_EACH = [case for case in CASES if case.model == "tiny_fp32_1b"]
@@ -205,7 +206,7 @@ device.run(batch)
 
 def in_a_process(case: Case, rest: str) -> subprocess.CompletedProcess[str]:
     script = SCRIPT.format(paths=import_paths(), case=case, rest=rest)
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S)
 
 
 def test_a_process_may_end_without_closing_and_prints_nothing_of_its_own(one_of_each: Case) -> None:

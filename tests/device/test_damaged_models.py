@@ -16,6 +16,7 @@ from bmodel.container_schema import COMMANDS, MODEL
 from bmodel.errors import ModelFileError
 from bmodel.flatbuffer import Buffer, root_table
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 
 FILES = 450
 LOADER = """
@@ -99,7 +100,7 @@ def load_all(paths: list[Path]) -> tuple[dict[str, int], list[tuple[str, int]]]:
     left = [str(path) for path in paths]
     while left:
         command = [sys.executable, "-c", LOADER, str(ROOT), *left]
-        outcome = subprocess.run(command, capture_output=True, text=True, timeout=500)
+        outcome = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S)
         lines = outcome.stdout.splitlines()
         for line in lines:
             path, _, answer = line.partition(" ")

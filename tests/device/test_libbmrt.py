@@ -8,6 +8,7 @@ import sys
 
 from bmodel.libraries import find_simulator_libraries
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 
 SCRIPT = f"""
 import sys
@@ -38,7 +39,7 @@ def test_libbmrt_finds_counts_and_runs(simulator: None) -> None:
         "LD_PRELOAD": str(libraries.load_order[0]),
     }
     outcome = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, env=environment
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=HANG_S, env=environment
     )
     lines = outcome.stdout.splitlines()
     assert outcome.returncode == 0, outcome.stderr
@@ -67,7 +68,7 @@ def test_the_vendors_library_without_a_card_tells_no_state_and_none_is_made_up(s
         "LD_PRELOAD": str(libraries.load_order[0]),
     }
     outcome = subprocess.run(
-        [sys.executable, "-c", STATE_SCRIPT], capture_output=True, text=True, timeout=120, env=environment
+        [sys.executable, "-c", STATE_SCRIPT], capture_output=True, text=True, timeout=HANG_S, env=environment
     )
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout == ("card 0: this libsophon cannot tell its state: it has no bm_get_chip_temp\n")

@@ -16,6 +16,7 @@ from jobs.build.quantize.choice import Study
 from jobs.inputs.images import list_images
 from tests.device.compile_cases import TINY, Outcome, write_pictures
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tpu_worker.detector import DetectOptions, Detector
 from tpu_worker.devices import DeviceOptions, open_device
 
@@ -62,7 +63,7 @@ def _run(*arguments: str | Path) -> Outcome:
         capture_output=True,
         text=True,
         env=os.environ,
-        timeout=400,
+        timeout=HANG_S,
     )
     return Outcome(returncode=process.returncode, stdout=process.stdout, stderr=process.stderr)
 

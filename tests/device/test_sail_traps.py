@@ -23,6 +23,7 @@ from bmodel.errors import DeviceError, LibraryError, ModelFileError
 from bmodel.model_file import load_spec
 from tests.device.cases import Case, import_paths, random_batch
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tpu_worker.devices import Device, DeviceOptions, open_device
 from tpu_worker.devices.sail import CardHealth, card_count, read_health
 
@@ -187,7 +188,7 @@ from sophon import sail
 engine = sail.Engine({str(FP32.path)!r}, 0, sail.IOMode.SYSIO)
 engine.process("unknown", {{}})
 """
-    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S)
     assert outcome.returncode < 0
     # The name comes from the file's own header, never from anybody else.
     spec = FP32.spec.model_copy(update={"name": "unknown"})
@@ -283,7 +284,7 @@ except Exception as error:
 def test_6_a_launch_that_the_runtime_refuses_is_told(sail: ModuleType, model: str) -> None:
     """In a process of its own: after such a launch SAIL reads memory that nobody wrote, and may die of it."""
     script = SABOTAGE.format(paths=import_paths(), model=model)
-    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S)
     if outcome.returncode < 0:
         assert outcome.stdout == ""
         return
@@ -407,5 +408,5 @@ except Exception as error:
     (tmp_path / "sophon/sail.py").write_text(
         "raise ImportError('libbmrt.so.1.0: cannot open shared object file')"
     )
-    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S)
     assert outcome.stdout.startswith(f"{LibraryError.__name__} SAIL cannot be loaded in this Python: libbmrt")

@@ -16,6 +16,7 @@ from bmodel.errors import DeviceError
 from bmodel.sidecar import ModelSpec, TensorSpec
 from tests.device.cases import random_batch
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tpu_worker.devices import Device, DeviceOptions, TimedOptions, open_device
 from tpu_worker.devices.fault_file import Fault, parse_fault
 from tpu_worker.devices.timed import BACKGROUND_LOGIT, is_poison, standard_spec
@@ -58,7 +59,7 @@ for call in range({calls}):
     device.run(random_batch(DECODED))
     print(call + 1, flush=True)
 """
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S)
 
 
 def test_a_launch_takes_the_service_time_and_hardly_more() -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import start_process
+from tests.helpers.processes import HANG_S, start_process
 
 TINY_ONNX = ROOT / "models" / "tiny.onnx"
 TINY_BMODEL = ROOT / "bmodel" / "tiny_fp32_1b.bmodel"
@@ -46,7 +46,7 @@ def start_job(
 
 
 def run_job(
-    *options: object, environment: Mapping[str, str] | None = None, timeout: float = 240
+    *options: object, environment: Mapping[str, str] | None = None, timeout: float = HANG_S
 ) -> subprocess.CompletedProcess[str]:
     """Run `raysail detect` with these options to its end."""
     process = start_job(*options, environment=environment)
@@ -59,7 +59,7 @@ def run_job(
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def finished(*options: object, environment: Mapping[str, str] | None = None, timeout: float = 240) -> str:
+def finished(*options: object, environment: Mapping[str, str] | None = None, timeout: float = HANG_S) -> str:
     """Run a job that must succeed; returns its standard output."""
     done = run_job(*options, environment=environment, timeout=timeout)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -95,7 +95,9 @@ def commit_count(run: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def wait_for_commits(run: Path, count: int, process: subprocess.Popen[str], *, timeout: float = 120) -> None:
+def wait_for_commits(
+    run: Path, count: int, process: subprocess.Popen[str], *, timeout: float = HANG_S
+) -> None:
     """Wait until a run in progress has committed that many shards."""
     deadline = time.monotonic() + timeout
     while commit_count(run) < count:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# Whoever has not ended by then hangs. A guard and no measure: many times what the slowest of them takes alone.
+HANG_S = 1800.0
+
 _started: list[subprocess.Popen[str]] = []
+
+
+def scaled_s(seconds: float) -> float:
+    """A limit for an idle machine, stretched by how many processes now want each core: a busy machine breaks none."""
+    return seconds * max(1.0, 2 * max(os.getloadavg()[:2]) / len(os.sched_getaffinity(0)))
 
 
 def start_process(

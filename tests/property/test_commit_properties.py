@@ -8,13 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.pool.work import Shard
 from jobs.inputs.images import make_shards, remaining_shards
 from jobs.run.commit import CommitLog
 from jobs.run.store import LocalStore
+from tests.helpers.examples import times
 from tests.helpers.run_rows import refs, rows_of
 
 IMAGES = refs(24)
@@ -31,7 +32,6 @@ def ranges(draw: st.DrawFn, total: int) -> list[Shard]:
     return draw(st.permutations(chosen))
 
 
-@settings(deadline=None)
 @given(data=st.data(), total=st.integers(1, 60), size=st.integers(1, 20))
 def test_what_is_left_and_what_is_done_cover_each_image_once(
     data: st.DataObject, total: int, size: int
@@ -99,7 +99,7 @@ def damage_record(records: list[dict[str, Any]], how: str, which: int) -> None:
         del records[which]["images"]
 
 
-@settings(max_examples=40, deadline=None)
+@times(0.4)
 @given(dice=st.data(), size=st.integers(1, 9), lives=st.integers(0, 4))
 def test_a_run_of_many_lives_ends_with_each_image_once(dice: st.DataObject, size: int, lives: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

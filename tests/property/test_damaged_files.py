@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bmodel.container import Container, read_container
 from bmodel.errors import ModelFileError
 from bmodel.onnx_file import OnnxFile, read_onnx
+from tests.helpers.examples import times
 from tests.helpers.paths import ROOT
 
 BMODEL = (ROOT / "bmodel/tiny_fp32_1b.bmodel").read_bytes()
@@ -64,7 +65,7 @@ def read_onnx_bytes(data: bytes) -> OnnxFile | None:
     return read(read_onnx, data)
 
 
-@settings(deadline=None, max_examples=300)
+@times(3)
 @given(changes=edits(BMODEL_HEADER_BYTES))
 def test_a_damaged_header_is_read_or_refused(changes: Edits) -> None:
     container = read_bmodel_bytes(apply(BMODEL, changes))
@@ -72,7 +73,6 @@ def test_a_damaged_header_is_read_or_refused(changes: Edits) -> None:
         assert all(min(tensor.shape) > 0 for tensor in container.networks[0].stages[0].inputs)
 
 
-@settings(deadline=None, max_examples=100)
 @given(position=st.integers(64 + 4, BMODEL_HEADER_BYTES // 4 - 1), value=st.integers(0, 2**32 - 1))
 def test_a_damaged_word_is_read_or_refused(position: int, value: int) -> None:
     data = bytearray(BMODEL)
@@ -80,26 +80,25 @@ def test_a_damaged_word_is_read_or_refused(position: int, value: int) -> None:
     read_bmodel_bytes(bytes(data))
 
 
-@settings(deadline=None, max_examples=100)
 @given(length=st.integers(0, len(BMODEL) - 8192))
 def test_a_cut_off_model_is_refused(length: int) -> None:
     assert read_bmodel_bytes(BMODEL[:length]) is None
 
 
-@settings(deadline=None, max_examples=200)
+@times(2)
 @given(tail=st.binary(min_size=8, max_size=600))
 def test_a_random_header_is_refused(tail: bytes) -> None:
     header = struct.pack("<IIIQ11I", 0xFF55AAEE, 64, len(tail), 0, *[0] * 11)
     assert read_bmodel_bytes(header + tail) is None
 
 
-@settings(deadline=None, max_examples=300)
+@times(3)
 @given(changes=edits(len(ONNX)))
 def test_a_damaged_onnx_file_is_read_or_refused(changes: Edits) -> None:
     read_onnx_bytes(apply(ONNX, changes))
 
 
-@settings(deadline=None, max_examples=200)
+@times(2)
 @given(data=st.binary(max_size=300))
 def test_random_bytes_are_no_onnx_file(data: bytes) -> None:
     assert read_onnx_bytes(data) is None

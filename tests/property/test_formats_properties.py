@@ -34,8 +34,7 @@ from data.yolo_labels import YoloLayout
 
 NAMES = ("car", "traffic light", "bike")
 SIZES_HW = st.tuples(st.integers(1, 4000), st.integers(1, 4000))
-ANY_TIME = settings(deadline=None)  # other work on the machine may take its turn
-ON_FILES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+ON_FILES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite
@@ -55,7 +54,6 @@ def labelled(
     return (height, width), xyxy, confidence, class_id
 
 
-@ANY_TIME
 @given(labelled(), st.sampled_from(["yolo", "yolo-conf-second", "truth"]))
 def test_yolo_labels_read_back(sample: Any, layout: YoloLayout) -> None:
     size_hw, xyxy, confidence, class_id = sample
@@ -69,7 +67,6 @@ def test_yolo_labels_read_back(sample: Any, layout: YoloLayout) -> None:
         assert np.array_equal(read.confidence.astype(np.float32), confidence)
 
 
-@ANY_TIME
 @given(labelled(), st.none() | st.floats(0, 1e6))
 def test_the_competitions_files_read_back(sample: Any, time_ms: float | None) -> None:
     _, xyxy, confidence, class_id = sample
@@ -84,7 +81,6 @@ def test_the_competitions_files_read_back(sample: Any, time_ms: float | None) ->
     assert again == text
 
 
-@ANY_TIME
 @given(labelled(whole=True))
 def test_the_voc_tools_truth_reads_back(sample: Any) -> None:
     _, xyxy, _, class_id = sample
@@ -110,7 +106,6 @@ def test_annotations_read_back_to_half_a_pixel(sample: Any, tmp_path: Path) -> N
     assert np.array_equal(read_voc(path).xyxy, read.xyxy)
 
 
-@ANY_TIME
 @given(labelled())
 def test_no_label_file_says_more_than_there_is(sample: Any) -> None:
     size_hw, xyxy, confidence, class_id = sample
@@ -143,7 +138,6 @@ TOKENS = st.sampled_from(
 LINES = st.lists(st.lists(TOKENS | st.text(max_size=5), max_size=9).map(" ".join), max_size=6).map("\n".join)
 
 
-@ANY_TIME
 @given(LINES | st.text(), st.sampled_from(["yolo", "yolo-conf-second", "truth"]))
 def test_no_text_breaks_the_reader_of_yolo_labels(text: str, layout: YoloLayout) -> None:
     problems: list[FormatError] = []
@@ -155,7 +149,6 @@ def test_no_text_breaks_the_reader_of_yolo_labels(text: str, layout: YoloLayout)
     assert len(read.class_id) + len(problems) == len(lines)
 
 
-@ANY_TIME
 @given(LINES | st.text(), st.sampled_from(["detections", "truth"]))
 def test_no_text_breaks_the_reader_of_named_boxes(text: str, layout: NamedLayout) -> None:
     problems: list[FormatError] = []
@@ -234,7 +227,6 @@ PATHS = st.lists(
 )
 
 
-@ANY_TIME
 @given(PATHS)
 def test_every_image_finds_the_label_file_that_was_written_for_it(image_ids: list[str]) -> None:
     stems = label_stems(image_ids)

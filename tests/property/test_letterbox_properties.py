@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tpu_worker.letterbox import Letterbox
-
-ANY_TIME = settings(deadline=None)  # other work on the machine may take its turn
 
 sides = st.integers(1, 30_000)
 inputs = st.integers(1, 60).map(lambda n: 32 * n)
@@ -16,7 +14,6 @@ letterboxes = st.builds(Letterbox.fit, st.tuples(sides, sides), st.tuples(inputs
 
 
 @given(letterboxes)
-@ANY_TIME
 def test_the_image_fills_one_axis_and_is_centred(letterbox: Letterbox) -> None:
     height, width = letterbox.resized_hw
     assert height >= 1
@@ -29,7 +26,6 @@ def test_the_image_fills_one_axis_and_is_centred(letterbox: Letterbox) -> None:
 
 
 @given(letterboxes)
-@ANY_TIME
 def test_the_aspect_ratio_is_kept_up_to_half_a_pixel(letterbox: Letterbox) -> None:
     ratio = min(
         letterbox.input_hw[0] / letterbox.source_hw[0], letterbox.input_hw[1] / letterbox.source_hw[1]
@@ -39,7 +35,6 @@ def test_the_aspect_ratio_is_kept_up_to_half_a_pixel(letterbox: Letterbox) -> No
 
 
 @given(letterboxes, st.lists(st.tuples(*[st.floats(0, 1)] * 4), max_size=5))
-@ANY_TIME
 def test_a_box_comes_back_from_the_input(
     letterbox: Letterbox, fractions: list[tuple[float, float, float, float]]
 ) -> None:
@@ -52,7 +47,6 @@ def test_a_box_comes_back_from_the_input(
 
 
 @given(letterboxes, st.lists(st.tuples(*[st.floats(-1e6, 1e6, width=32)] * 4), max_size=5))
-@ANY_TIME
 def test_no_box_leaves_the_image(
     letterbox: Letterbox, boxes: list[tuple[float, float, float, float]]
 ) -> None:
@@ -63,7 +57,6 @@ def test_no_box_leaves_the_image(
 
 
 @given(letterboxes)
-@ANY_TIME
 def test_the_edges_of_the_image_are_the_edges_of_its_place(letterbox: Letterbox) -> None:
     height, width = letterbox.source_hw
     (place,) = letterbox.to_input(np.array([[0, 0, width, height]], np.float64))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.helpers.examples import times
 from tests.helpers.reference_detection import overlap, suppressed
 from tpu_worker.nms import _overlapping_pairs, suppress
-
-ANY_TIME = settings(deadline=None)  # other work on the machine may take its turn
 
 # Whole numbers make equal boxes, touching edges and IoUs exactly at the limit common; floats the rest.
 whole = st.integers(-3, 12).map(float)
@@ -32,7 +31,7 @@ def arrays(
 
 
 @given(labelled, limits, st.integers(1, 70))
-@settings(max_examples=400, deadline=None)
+@times(4)
 @example([((0, 0, 4, 4), 0), ((0, 0, 4, 2), 0), ((0, 0, 4, 3), 0)], 0.5, 70)
 def test_equals_the_plain_reference(
     boxes: list[tuple[tuple[float, float, float, float], int]], iou: float, max_detections: int
@@ -43,7 +42,7 @@ def test_equals_the_plain_reference(
 
 
 @given(labelled.filter(bool), limits)
-@settings(max_examples=400, deadline=None)
+@times(4)
 def test_every_overlapping_pair_is_found(
     boxes: list[tuple[tuple[float, float, float, float], int]], iou: float
 ) -> None:
@@ -58,7 +57,6 @@ def test_every_overlapping_pair_is_found(
 
 
 @given(labelled, limits)
-@ANY_TIME
 def test_no_two_kept_boxes_of_a_class_overlap(
     boxes: list[tuple[tuple[float, float, float, float], int]], iou: float
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.cards.card_slots import CardSlot
@@ -13,11 +13,16 @@ from cluster.pool.work import ATTEMPTS_OF_ONE_IMAGE, Shard, Work, WorkQueue
 CARDS = [CardSlot(node_id="node", host="host", device_id=number) for number in range(3)]
 
 
-@settings(deadline=None)
-@given(seed=st.integers(0, 2**32), total=st.integers(1, 30), size=st.integers(1, 9), cards=st.integers(1, 3))
-def test_every_image_ends_once(seed: int, total: int, size: int, cards: int) -> None:
-    dice = random.Random(seed)
-    poison = {dice.randrange(total) for _ in range(dice.randrange(5))}
+@given(
+    dice=st.randoms(use_true_random=False),
+    total=st.integers(1, 30),
+    size=st.integers(1, 9),
+    cards=st.integers(1, 3),
+    bad=st.sets(st.integers(0, 29), max_size=4),
+)
+def test_every_image_ends_once(dice: random.Random, total: int, size: int, cards: int, bad: set[int]) -> None:
+    """dice: drawn throw by throw, so that a failure shrinks to the fewest and least."""
+    poison = {index for index in bad if index < total}
     queue = WorkQueue(Shard(start, min(start + size, total)) for start in range(0, total, size))
     under_way: list[tuple[CardSlot, Work]] = []
     ended: dict[int, str] = {}
@@ -44,7 +49,7 @@ def test_every_image_ends_once(seed: int, total: int, size: int, cards: int) -> 
             if lost is not None:
                 assert len(lost.failed_on) == ATTEMPTS_OF_ONE_IMAGE
                 note(ended, lost.shard, "lost")
-        elif dice.randrange(6) == 0:
+        elif dice.randrange(6) == 5:
             queue.give_back(work)  # its card died under it, for a reason of its own
         else:
             note(ended, work.shard, "ok")

@@ -15,6 +15,7 @@ import pytest
 
 from tests.helpers.image_files import CMYK_JPEG, encode, landscape, png_claiming, with_exif_orientation
 from tests.helpers.job_runs import TINY_ONNX, assert_each_once, metrics, options_of, rows, run_job
+from tests.helpers.processes import HANG_S
 from tests.ray.conftest import SharedCluster
 
 PICTURE = landscape(480, 640)
@@ -181,7 +182,7 @@ def test_an_image_without_read_permission_is_a_row(tmp_path_factory: pytest.Temp
         env={**os.environ, "PYTHONPATH": str(TINY_ONNX.parents[1])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
     )
     assert done.stdout.splitlines() == [
         "secret.jpg cannot read the file: Permission denied",

@@ -32,6 +32,7 @@ from tests.helpers.job_runs import (
     options_of,
     write_pictures,
 )
+from tests.helpers.processes import HANG_S
 from tests.ray.conftest import SharedCluster
 from tpu_worker.devices.sail import CardHealth
 
@@ -256,7 +257,7 @@ def test_processes_that_hang_do_not_stay(cluster: SharedCluster, tmp_path: Path)
         hosts.close()
         processes = [int(path.name) for path in tmp_path.iterdir()]
         assert len(processes) >= 2, "the first sampler was never replaced"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + HANG_S
         while left := [number for number in processes if Path(f"/proc/{number}").exists()]:
             assert time.monotonic() < deadline, f"still there: {left}"
             time.sleep(0.1)

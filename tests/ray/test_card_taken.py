@@ -28,6 +28,7 @@ from tests.helpers.job_runs import (
     write_pictures,
 )
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tests.ray.conftest import CARDS, SharedCluster
 
 
@@ -78,9 +79,9 @@ def test_a_second_job_waits_for_a_taken_card_or_fails_at_once(cluster: SharedClu
         assert second.poll() is None
         assert not (second_run / "commits.jsonl").exists()
         first.send_signal(signal.SIGTERM)
-        out, err = first.communicate(timeout=120)
+        out, err = first.communicate(timeout=HANG_S)
         assert first.returncode == 1, out + err
-        _, err = second.communicate(timeout=180)
+        _, err = second.communicate(timeout=HANG_S)
         assert second.returncode == 0, err
         assert err.count("is taken by another job") == 0, "said more than once"
     finally:
@@ -97,7 +98,7 @@ def test_a_submitted_job_is_named_by_its_submission(
         command = [Path(sys.executable).parent / "ray", "job", *arguments]
         environment = {**os.environ, **cluster.environment, "RAY_ADDRESS": cluster.jobs_url}
         done = subprocess.run(
-            list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+            list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG_S
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -107,7 +108,7 @@ def test_a_submitted_job_is_named_by_its_submission(
     detect = ("python", "-m", "jobs.detect", *options_of({**slow, "output": run}))
     ray_job("submit", "--no-wait", "--submission-id", name, "--working-dir", ".", "--", *detect)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + HANG_S
         while commit_count(run) < CARDS:
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -158,7 +159,7 @@ def test_a_job_of_another_cluster_waits_for_the_card_too(
         first, second, refused = jobs
         holder = str(lock_holder(real_card_lock_path(0)))
         taken = f"card 0 on {socket.gethostname()} (node "
-        _, err = refused.communicate(timeout=120)
+        _, err = refused.communicate(timeout=HANG_S)
         assert refused.returncode == 1, err
         last = err.splitlines()[-1]
         assert last.startswith(f"raysail: {taken}"), last
@@ -170,8 +171,8 @@ def test_a_job_of_another_cluster_waits_for_the_card_too(
         assert second.poll() is None
         assert commit_count(second_run) == 0
         first.send_signal(signal.SIGTERM)
-        first.communicate(timeout=60)
-        _, err = second.communicate(timeout=120)
+        first.communicate(timeout=HANG_S)
+        _, err = second.communicate(timeout=HANG_S)
         assert second.returncode == 0, err
         assert "taken" not in err, "said more than once"
     finally:
@@ -231,7 +232,7 @@ def test_the_doctor_sees_the_cluster_its_cards_and_its_door(cluster: SharedClust
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=HANG_S,
         )
         return done.returncode, {check["name"]: check for check in json.loads(done.stdout)["checks"]}
 

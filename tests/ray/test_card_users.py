@@ -16,6 +16,7 @@ import pytest
 from tests.helpers.job_runs import TINY_BMODEL, assert_each_once, metrics
 from tests.helpers.other_process import OPEN, another_process
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 
 JOB = """
 import sys
@@ -76,7 +77,7 @@ def in_a_process(program: str, *arguments: object, **environment: str) -> subpro
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_S,
     )
 
 

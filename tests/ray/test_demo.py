@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.helpers.job_runs import assert_each_once, metrics
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 
 
 def test_the_demo_scores_a_run_and_says_what_to_try_next(tmp_path: Path) -> None:
@@ -19,7 +20,7 @@ def test_the_demo_scores_a_run_and_says_what_to_try_next(tmp_path: Path) -> None
         env={**os.environ, **cleared, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "raysail import-weights" in done.stdout

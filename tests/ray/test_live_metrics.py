@@ -15,10 +15,10 @@ import ray
 from cluster.connect import connected
 from cluster.node import NodeOptions, exporters_list
 from tests.helpers.job_runs import finished, metrics, options_of
+from tests.helpers.processes import HANG_S
 from tests.ray.conftest import SharedCluster
 
 SERIES = re.compile(r"^(ray_raysail_\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
-EXPORTED_WITHIN_S = 40.0
 
 Totals = dict[tuple[str, str], float]
 
@@ -47,7 +47,7 @@ def exporter(cluster: SharedCluster) -> int:
 def test_the_exporters_are_listed_where_prometheus_is_sent(cluster: SharedCluster, exporter: int) -> None:
     port = int(cluster.address.rpartition(":")[2])
     path = exporters_list(NodeOptions(address=None, port=port, resources={}))
-    deadline = time.monotonic() + EXPORTED_WITHIN_S
+    deadline = time.monotonic() + HANG_S
     listed: list[str] = []
     while not listed and time.monotonic() < deadline:  # Ray writes the list anew every few seconds
         time.sleep(0.5)
@@ -65,7 +65,7 @@ def test_a_cards_images_stages_and_starts_are_counted(
     options = {"images": pictures, "device": "timed", "service-ms": 600, "cards": 1, "shard-size": 4}
     finished(*options_of({**options, "output": run, "address": cluster.address}))
     card = metrics(run)["cards"][0]["card"]
-    deadline = time.monotonic() + EXPORTED_WITHIN_S
+    deadline = time.monotonic() + HANG_S
 
     def grown(name: str, told: str) -> float:
         return after.get((name, told), 0.0) - before.get((name, told), 0.0)

@@ -19,7 +19,7 @@ import pytest
 from tests.helpers.job_runs import TINY_ONNX, assert_each_once, commit_count, write_pictures
 from tests.helpers.other_user import can_enter, needs_root
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import command_of, processes_with, start_process
+from tests.helpers.processes import HANG_S, command_of, processes_with, start_process
 from tests.ray.chaos.card_cluster import wait_until
 from tests.ray.conftest import SharedCluster, free_port
 
@@ -33,7 +33,7 @@ SUBMIT = [
 
 
 def run(
-    command: list[str], *arguments: object, environment: dict[str, str], timeout: float = 180
+    command: list[str], *arguments: object, environment: dict[str, str], timeout: float = HANG_S
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, *map(str, arguments)],
@@ -92,7 +92,7 @@ print("CARDS", sum(node["Resources"].get("bm1684", 0) for node in ray.nodes() if
 
 
 def client(address: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return run([sys.executable, "-c", CLIENT], address, environment=environment, timeout=120)
+    return run([sys.executable, "-c", CLIENT], address, environment=environment, timeout=HANG_S)
 
 
 def test_both_hosts_cards_are_there_for_a_client_with_the_token(
@@ -152,7 +152,7 @@ def test_stopping_one_node_leaves_the_others(
     head, worker, address, _ = two_hosts
     assert "Stopped the node" in worker.node("stop")
     assert "No node of Raysail's" in worker.node("stop")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_S
     while "CARDS 2" not in (done := client(address, {**head.environment, "RAY_AUTH_MODE": "token"})).stdout:
         assert time.monotonic() < deadline, done.stdout + done.stderr
     others = client(cluster.address, clean_environment(**cluster.environment))
@@ -185,7 +185,7 @@ def test_a_start_that_is_interrupted_leaves_no_node_behind(tmp_path: Path) -> No
     for pid in node():
         os.kill(pid, signal.SIGSTOP)  # so that it cannot be up before the signal comes
     starting.send_signal(signal.SIGINT)
-    out, err = starting.communicate(timeout=60)
+    out, err = starting.communicate(timeout=HANG_S)
     assert starting.returncode != 0, out + err
     wait_until(lambda: not processes_with(f"HOME={tmp_path}"), 60, "everything has ended")
     assert "No node of Raysail's" in host.node("stop")
@@ -199,7 +199,7 @@ def submit(
 ) -> subprocess.CompletedProcess[str]:
     options = ["--address", cluster.jobs_url, *(["--detach"] if detach else []), "--"]
     environment = clean_environment(RAY_AUTH_TOKEN_PATH=cluster.environment["RAY_AUTH_TOKEN_PATH"])
-    return run(SUBMIT, *options, *arguments, environment=environment, timeout=240)
+    return run(SUBMIT, *options, *arguments, environment=environment, timeout=HANG_S)
 
 
 def test_a_submitted_job_shows_its_log_and_ends_with_its_own_code(
@@ -274,7 +274,7 @@ def test_a_job_that_ray_stops_says_how_to_go_on_and_goes_on(cluster: SharedClust
     submitted = submit(cluster, *job, "--service-ms", 2000, detach=True)
     assert submitted.returncode == 0, submitted.stderr
     [job_id] = re.findall(r"Submitted (\S+)\.", submitted.stderr)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANG_S
     while commit_count(output) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers.job_runs import TINY_ONNX, finished, options_of, start_job
 from tests.helpers.object_store import KEY, S3, SECRET, s3_server
+from tests.helpers.processes import HANG_S
 from tests.ray.conftest import SharedCluster
 
 
@@ -38,7 +39,7 @@ def test_a_run_in_an_object_store_survives_its_driver(
         "address": cluster.address,
     }
     process = start_job(*options_of(options), "--resume", environment=cluster.environment)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANG_S
     while len(s3.keys("runs/one/commits/")) < 3:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline

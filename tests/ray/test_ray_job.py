@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers.job_runs import assert_each_once
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tests.ray.conftest import SharedCluster
 
 RAY = Path(sys.executable).parent / "ray"
@@ -30,7 +31,7 @@ def submit(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_S,
     )
 
 

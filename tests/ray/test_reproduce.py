@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tests.helpers.published_files import copy_with_damage
 from tests.helpers.reproduction_files import COUNT, image_set, reproduction, write_yaml
 from tests.ray.conftest import SharedCluster
@@ -26,7 +27,7 @@ def reproduced(cluster: SharedCluster, path: Path, *options: object) -> subproce
         env={**os.environ, **cluster.environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_S,
     )
 
 

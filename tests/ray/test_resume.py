@@ -23,6 +23,7 @@ from tests.helpers.job_runs import (
     wait_for_commits,
     write_pictures,
 )
+from tests.helpers.processes import HANG_S, scaled_s
 from tests.ray.conftest import SharedCluster
 
 
@@ -83,14 +84,14 @@ def stopped(
     wait_for_commits(run, 3, process)
     asked = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 1, err
     return run, err, time.monotonic() - asked
 
 
 def test_sigterm_ends_a_run_in_time_and_says_how_to_go_on(stopped: tuple[Path, str, float]) -> None:
     run, err, seconds = stopped
-    assert seconds < 3
+    assert seconds < scaled_s(3)
     left = 120 - 4 * commit_count(run)
     assert 0 < left < 120
     assert f"{left} images are left" in err

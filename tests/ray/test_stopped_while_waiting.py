@@ -27,7 +27,7 @@ from tests.helpers.job_runs import (
     write_pictures,
 )
 from tests.helpers.other_process import another_process
-from tests.helpers.processes import command_of, processes_with
+from tests.helpers.processes import HANG_S, command_of, processes_with, scaled_s
 from tests.ray.conftest import CARDS, SharedCluster
 
 IMAGES = 12
@@ -67,12 +67,12 @@ def press_ctrl_c(process: subprocess.Popen[str]) -> None:
 def assert_ends_in_order(process: subprocess.Popen[str], run: Path, name: str) -> None:
     """Soon, with one line, and with nothing half written."""
     asked = time.monotonic()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANG_S)
     took_s = time.monotonic() - asked
     assert (process.returncode, out) == (1, "")
     assert err == f"raysail: stopped by {name}: {IMAGES} images are left in '{run}'; --resume goes on\n"
     # `ray job stop` kills what has not ended after three seconds; two for a machine that has much to do.
-    assert took_s < 5
+    assert took_s < scaled_s(5)
     files = {path.name for path in run.rglob("*") if path.is_file()}
     assert {"run.json", "run.lock"} <= files <= {"run.json", "run.lock", "health.parquet"}
     assert json.loads((run / "run.json").read_text(encoding="utf-8"))["image_count"] == IMAGES
@@ -94,7 +94,7 @@ def test_a_job_of_its_own_host_ends_leaves_nobody_behind_and_resumes(
         with waiting_job(list(options_of(values)), environment) as job:
             stop(job)
             assert_ends_in_order(job, run, name)
-        deadline = time.monotonic() + 75  # Ray's agents may try for a minute to reach the head
+        deadline = time.monotonic() + HANG_S  # Ray's agents may try for a minute to reach the head
         while left := processes_with(f"HOME={tmp_path}"):
             assert time.monotonic() < deadline, [command_of(pid)[:200] for pid in left]
             time.sleep(0.2)
@@ -123,7 +123,7 @@ def test_a_job_on_a_cluster_ends_and_the_one_that_has_the_cards_is_not_disturbed
         wait_for_commits(first_run, commit_count(first_run) + CARDS, first)
     finally:
         first.terminate()
-        _, err = first.communicate(timeout=60)
+        _, err = first.communicate(timeout=HANG_S)
     assert "failed" not in err, err
     finished(*options_of(quick), "--resume", environment=cluster.environment)
     assert_each_once(run, IMAGES)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.helpers.job_runs import metrics
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tests.helpers.reproduction_files import image_set, write_yaml
 from tests.helpers.sweep_files import sweep_content
 from tests.ray.conftest import SharedCluster
@@ -26,7 +27,7 @@ def swept(cluster: SharedCluster, path: Path, *options: str) -> subprocess.Compl
         env={**os.environ, **cluster.environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_S,
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 PHOTOGRAPH = ROOT / "data" / "sample" / "images"
@@ -39,7 +40,7 @@ def run(*command: object, folder: Path) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=HANG_S,
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.cards.card_slots import card_resources
-from tests.helpers.processes import command_of
+from tests.helpers.processes import command_of, scaled_s
 
 TOKEN = "0123456789abcdef" * 4
 WORKER_NAME = "CardWorker"
@@ -147,7 +147,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> floa
     """Wait for something to come true; returns after how many seconds it did."""
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
+        assert time.monotonic() - began < scaled_s(seconds), f"not within {seconds} s: {what}"
         time.sleep(0.02)
     return time.monotonic() - began
 

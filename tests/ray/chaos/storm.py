@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.helpers.job_runs import TINY_BMODEL, commit_count
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import start_process
+from tests.helpers.processes import scaled_s, start_process
 from tests.ray.chaos.card_cluster import CardCluster
 from tests.ray.chaos.plan import SHARD_SIZE, Blow, Damage, Life, Storm
 
@@ -75,7 +75,7 @@ def start_driver(
 def end_of(driver: subprocess.Popen[str], *, timeout: float = LONGEST_LIFE_S) -> str:
     """Wait for a driver's end; returns what it said."""
     try:
-        return driver.communicate(timeout=timeout)[0]
+        return driver.communicate(timeout=scaled_s(timeout))[0]
     except subprocess.TimeoutExpired:
         driver.kill()
         said = driver.communicate()[0]
@@ -128,7 +128,7 @@ def _strike(
     """Strike each blow once the driver has got so far; returns how many came to nothing because it ended first."""
     before, missed = commit_count(run), len(life.blows)
     for after, blow in life.blows:
-        deadline = time.monotonic() + LONGEST_LIFE_S
+        deadline = time.monotonic() + scaled_s(LONGEST_LIFE_S)
         while driver.poll() is None and time.monotonic() < deadline:
             if commit_count(run) - before >= after and _hit(blow, cluster, tally, dice):
                 missed -= 1

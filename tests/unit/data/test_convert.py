@@ -18,6 +18,7 @@ from data.format_names import TruthFormat
 from data.formats import read_coco, read_voc
 from tests.helpers.label_sets import write_files
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 
 NAMES = ("car", "traffic light", "bike")
 SIZES = {"a.jpg": (48, 64), "x/a.jpg": (30, 90), "x/b.png": (20, 20)}
@@ -217,7 +218,7 @@ def test_runs_as_a_module(work: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "3 images, 3 objects of 3 classes in 'annotations'\n"

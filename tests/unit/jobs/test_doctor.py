@@ -35,6 +35,7 @@ from jobs.doctor.host_checks import (
     run_checks,
 )
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tpu_worker.devices.choose_device import has_sail
 
 MODEL = ROOT / "bmodel/tiny_fp32_1b.bmodel"
@@ -48,7 +49,7 @@ def doctor(*arguments: str, folder: Path = ROOT, **environment: str) -> subproce
         env={**os.environ, "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
 

@@ -20,6 +20,7 @@ from jobs.plan.plan_page import page
 from jobs.plan.validate import table
 from jobs.plan.values import default_costs, read_costs
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tests.helpers.report_runs import MadeUp, make_run
 
 BMODEL = ROOT / "bmodel" / "tiny_int8_4b.bmodel"
@@ -213,8 +214,8 @@ def test_runs_are_split_where_one_driver_would_need_too_much_memory() -> None:
 def test_everything_that_the_page_says_is_in_the_json() -> None:
     arguments = ["--images", "1e6", "--i-time", "40", "--cards-per-host", "16", "--cores-per-host", "2"]
     run = [sys.executable, "-m", "jobs.command_line", "plan", *arguments]
-    told = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    as_json = subprocess.run([*run, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    told = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=HANG_S)
+    as_json = subprocess.run([*run, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=HANG_S)
     assert (told.returncode, as_json.returncode) == (0, 0), told.stderr + as_json.stderr
     plan = FleetPlan.model_validate_json(as_json.stdout)
     assert plan == planned(images="1e6", i_time=40, cards_per_host=16, cores_per_host=2)
@@ -233,7 +234,7 @@ def test_what_the_documentation_shows_is_what_the_command_prints() -> None:
     assert len(examples()) == 3
     for arguments, output in examples():
         run = [sys.executable, "-m", "jobs.command_line", "plan", *arguments]
-        done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=HANG_S)
         assert done.stdout == output, done.stdout + done.stderr
 
 

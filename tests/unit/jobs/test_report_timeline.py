@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.report.image_columns import ImageColumns
@@ -31,7 +31,6 @@ def images_of(
     )
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 900), st.integers(1, 100)), min_size=1, max_size=30),
     st.integers(1, 50),
@@ -109,7 +108,6 @@ spans_strategy = st.lists(st.floats(0.001, 1e7), min_size=2, max_size=12).map(
 
 
 @given(spans_strategy)
-@settings(deadline=None)
 def test_the_axis_is_monotone_and_its_inverse_finds_the_times_again(
     spans: np.ndarray[tuple[int, int], np.dtype[np.float64]],
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from bmodel.errors import ConfigurationError, RunError
 from jobs.run.store import LocalStore, open_store
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     )
     root = ROOT
     done = subprocess.run(
-        [sys.executable, "-c", code, str(root), str(tmp_path)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, str(root), str(tmp_path)], capture_output=True, text=True, timeout=HANG_S
     )
     assert done.stdout.splitlines() == [
         f"--output: cannot write into '{tmp_path}/theirs': Permission denied",

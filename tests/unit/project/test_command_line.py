@@ -13,11 +13,12 @@ import typer
 from jobs.command_line import COMMANDS, Command
 from jobs.config.version import product_version
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "jobs.command_line", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_S, check=False)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -59,7 +60,7 @@ def test_help_names_every_command_without_importing_ray() -> None:
         "except SystemExit: print('loaded', 'ray' in sys.modules, 'cv2' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=HANG_S, check=False
     )
     assert all(command.name in done.stdout for command in COMMANDS)
     assert "loaded False False" in done.stdout

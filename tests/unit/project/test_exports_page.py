@@ -16,6 +16,7 @@ import pytest
 
 from jobs.commands.export import command as export_command
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tests.helpers.report_runs import MadeUp, make_run
 
 PAGE = ROOT / "docs" / "exports.md"
@@ -65,4 +66,6 @@ def test_the_snippet_runs(run: Path, tmp_path: Path, library: str, code: str) ->
 def run_code(code: str, folder: Path, *, home: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HOME": str(home), "FIFTYONE_DO_NOT_TRACK": "true"}
     command = [PYTHON, "-W", "ignore", "-c", code]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=HANG_S
+    )

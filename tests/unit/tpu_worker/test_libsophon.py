@@ -18,6 +18,7 @@ from cluster.cards.isolated_query import read_card, read_card_apart
 from cluster.health.card_health import sample_card
 from jobs.doctor.cluster_checks import check_cards
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tpu_worker.devices.choose_device import has_sail
 from tpu_worker.devices.libsophon import card_count, read_health
 from tpu_worker.devices.sail import CardHealth
@@ -192,7 +193,7 @@ def plans(path: Path, **options: str) -> list[tuple[str, list[int]]]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=HANG_S,
     )
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
@@ -260,6 +261,6 @@ def test_a_node_refuses_to_leave_out_what_is_not_there(
         env={**os.environ, "RAYSAIL_CACHE": str(tmp_path), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"raysail: --exclude: {said}\n")

@@ -12,13 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from bmodel.errors import DeviceError
+from tests.helpers.processes import HANG_S
 from tpu_worker.boxes import Detections
 from tpu_worker.launch import Prepared
 from tpu_worker.letterbox import Letterbox
 from tpu_worker.pipeline import Outputs, Pipeline
 from tpu_worker.values import ImageFailure, ImageRef, ImageResult
-
-WAIT_S = 30.0
 
 
 class NumberStages:
@@ -51,7 +50,7 @@ class NumberStages:
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         self.launched.put(batch[:, 0, 0, 0].tolist())
-        assert self.gate.wait(WAIT_S)
+        assert self.gate.wait(HANG_S)
         if self.device_error is not None:
             raise self.device_error
         return [batch[:, :1, 0, 0].copy()]
@@ -105,7 +104,7 @@ class Caller(threading.Thread):
             self.error = error
 
     def finished(self) -> Caller:
-        self.join(WAIT_S)
+        self.join(HANG_S)
         assert not self.is_alive()
         return self
 
@@ -159,8 +158,8 @@ def test_preparing_runs_ahead_of_a_busy_device_but_not_without_end() -> None:
     with pipeline(stages, batch=2, prepare_threads=2) as running:
         caller = Caller(running, images(*range(100)))
         # Three slots: one at the device, two ready behind it.
-        assert {stages.prepared.get(timeout=WAIT_S) for _ in range(6)} == set(range(6))
-        assert stages.launched.get(timeout=WAIT_S) in ([1.0, 2.0], [3.0, 4.0], [5.0, 6.0])
+        assert {stages.prepared.get(timeout=HANG_S) for _ in range(6)} == set(range(6))
+        assert stages.launched.get(timeout=HANG_S) in ([1.0, 2.0], [3.0, 4.0], [5.0, 6.0])
         with pytest.raises(queue.Empty):
             stages.prepared.get(timeout=0.2)
         stages.gate.set()
@@ -172,9 +171,9 @@ def test_a_second_call_is_prepared_while_the_first_is_at_the_device() -> None:
     stages.gate.clear()
     with pipeline(stages, batch=2, prepare_threads=2) as running:
         first = Caller(running, images(0, 1))
-        assert stages.launched.get(timeout=WAIT_S) == [1.0, 2.0]
+        assert stages.launched.get(timeout=HANG_S) == [1.0, 2.0]
         second = Caller(running, images(10, 11))
-        assert {stages.prepared.get(timeout=WAIT_S) for _ in range(4)} == {0, 1, 10, 11}
+        assert {stages.prepared.get(timeout=HANG_S) for _ in range(4)} == {0, 1, 10, 11}
         stages.gate.set()
         results = [numbers(caller.finished().results or []) for caller in (first, second)]
         assert results == [[0, 1], [10, 11]]
@@ -237,11 +236,11 @@ def test_close_lets_a_call_finish_first() -> None:
     before = set(threading.enumerate())
     running = Pipeline(stages, input_shape=(1, 3, 8, 8), prepare_threads=1)
     caller = Caller(running, images(1, 2))
-    stages.launched.get(timeout=WAIT_S)
+    stages.launched.get(timeout=HANG_S)
     closer = threading.Thread(target=running.close)
     closer.start()
     stages.gate.set()
-    closer.join(WAIT_S)
+    closer.join(HANG_S)
     assert numbers(caller.finished().results or []) == [1, 2]
     assert not closer.is_alive()
     assert set(threading.enumerate()) <= before

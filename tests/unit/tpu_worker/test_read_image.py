@@ -25,6 +25,7 @@ from tests.helpers.image_files import (
     with_exif_orientation,
 )
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import HANG_S
 from tpu_worker import DEFAULT_MAX_PIXELS
 from tpu_worker.image_header import ImageError, read_header
 from tpu_worker.read_image import MAX_FILE_BYTES, ReadOptions, SourceImage, decode_image, read_image
@@ -137,7 +138,7 @@ def test_unusable_files_have_a_reason(tmp_path: Path, make: Callable[[Path], Non
     # A file that makes reading wait must fail this test, not hang it.
     thread = threading.Thread(target=attempt, daemon=True)
     thread.start()
-    thread.join(timeout=20)
+    thread.join(timeout=HANG_S)
     assert not thread.is_alive()
     assert errors
     assert reason in errors[0]
