@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from jobs.config.command_options import given_options, signature_of
-from jobs.plan.make_plan import card_of, costs_of, make_plan
+from jobs.plan.fleet_plan import card_of, costs_of, make_plan, page
 from jobs.plan.plan_options import PlanOptions, parse_options
-from jobs.plan.plan_page import page
 
 
 def _command(**options: Any) -> None:

@@ -1,1 +1,1 @@
-"""raysail plan: how fast a fleet would be, what holds it up, and how many hosts a deadline needs; `model.py` has the sums."""
+"""`raysail plan`: how fast a fleet would be, what holds it up, and how many hosts a deadline needs; `fleet_model.py` has the sums."""

@@ -14,9 +14,8 @@ import pytest
 from bmodel.errors import ConfigurationError, RunError
 from bmodel.sidecar import read_sidecar, sidecar_path
 from jobs.plan.fleet_model import FULL
-from jobs.plan.make_plan import FleetPlan, card_of, costs_of, make_plan
+from jobs.plan.fleet_plan import FleetPlan, card_of, costs_of, make_plan, page
 from jobs.plan.plan_options import parse_options
-from jobs.plan.plan_page import page
 from jobs.plan.validate import table
 from jobs.plan.values import default_costs, read_costs
 from tests.helpers.paths import ROOT
@@ -201,14 +200,14 @@ def test_a_plan_names_the_hosts_for_a_deadline_or_what_stands_in_the_way() -> No
 
 def test_runs_are_split_where_one_driver_would_need_too_much_memory() -> None:
     small, large = (planned(images=images, model="yolov7") for images in ("1e6", "1e10"))
-    assert small.paperwork.runs == 1
-    assert large.paperwork.runs > 100
+    assert small.footprint.runs == 1
+    assert large.footprint.runs > 100
     for plan in (small, large):
-        paper = plan.paperwork
+        paper = plan.footprint
         assert paper.driver_bytes <= 16e9
         assert paper.runs * paper.images >= plan.images
         assert paper.part_files == 2 * paper.shards
-    assert planned(images="1e10", model="yolov7", runs=50_000).paperwork.images == 200_000
+    assert planned(images="1e10", model="yolov7", runs=50_000).footprint.images == 200_000
 
 
 def test_everything_that_the_page_says_is_in_the_json() -> None:

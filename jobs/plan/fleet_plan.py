@@ -1,17 +1,27 @@
-"""Options → the plan: pace, bottleneck, hours, hosts, and what such a run leaves behind."""
+"""Options → the fleet's plan: pace, bottleneck, hours, hosts and what such a run leaves behind; and its page for a terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from bmodel.errors import ConfigurationError
 from bmodel.sidecar import MODEL_SUFFIXES, SIDECAR_SUFFIX, ModelSpec, model_path_of
 from jobs.inputs.images import default_shard_size
-from jobs.plan.fleet_model import Station, cards_carried, hosts_for, pace, pace_range, seconds
-from jobs.plan.network import Paperwork, card_time_of_file, card_time_of_table, paperwork
-from jobs.plan.plan_options import PlanOptions
+from jobs.plan.fleet_model import (
+    RunFootprint,
+    Station,
+    cards_carried,
+    hosts_for,
+    pace,
+    pace_range,
+    run_footprint,
+    seconds,
+)
+from jobs.plan.plan_options import PlanOptions, card_time_of_file, card_time_of_table
 from jobs.plan.values import CardTime, Fleet, HostCosts, Value, Work, default_costs, read_costs
+from jobs.report.format import TIMES, count, decimal, plural
 
 # A row of detections/part-*.parquet takes about as much, and one of images/ ten times that.
 _DETECTION_BYTES: Final = 16
@@ -44,7 +54,7 @@ class FleetPlan(Value):
     deadline_hours: float | None
     hosts_needed: int | None
     deadline_limit: str
-    paperwork: Paperwork
+    footprint: RunFootprint
 
 
 def make_plan(options: PlanOptions, costs: HostCosts, card: CardTime) -> FleetPlan:
@@ -53,14 +63,14 @@ def make_plan(options: PlanOptions, costs: HostCosts, card: CardTime) -> FleetPl
     fleet = _fleet(options)
     size = options.shard_size or default_shard_size(options.images, cards=fleet.cards, batch=card.batch)
     work = Work(images=options.images, shard_size=size)
-    paper = paperwork(
+    footprint = run_footprint(
         scaled,
         work,
         driver_memory_bytes=options.driver_memory_gb * 1e9,
         detections_per_image=max(0.0, scaled.result_bytes - _IMAGE_ROW_BYTES) / _DETECTION_BYTES,
         runs=options.runs,
     )
-    work = work.model_copy(update={"runs": paper.runs})
+    work = work.model_copy(update={"runs": footprint.runs})
     found = pace(scaled, card, fleet, work)
     low, high = pace_range(scaled, card, fleet, work)
     needed, limit = _deadline(options, scaled, card, fleet, work)
@@ -83,7 +93,7 @@ def make_plan(options: PlanOptions, costs: HostCosts, card: CardTime) -> FleetPl
         deadline_hours=options.deadline_hours,
         hosts_needed=needed,
         deadline_limit=limit,
-        paperwork=paper,
+        footprint=footprint,
     )
 
 
@@ -170,3 +180,95 @@ def costs_of(options: PlanOptions, spec: ModelSpec | None) -> HostCosts:
                 f"--save-costs: cannot write '{options.save_costs}': {error.strerror}"
             ) from error
     return costs
+
+
+_NAMES = {
+    "storage": "the storage",
+    "network": "the hosts' network",
+    "prepare threads": "the threads that read and letterbox",
+    "cores": "the hosts' cores",
+    "postprocess thread": "the thread that turns a card's outputs into boxes",
+    "driver": "the driver",
+    "card": "the cards",
+}
+
+
+def page(plan: FleetPlan) -> str:
+    """The whole plan, a fact a line."""
+    return (
+        "\n".join(
+            [*_question(plan), "", *_stations(plan.stations), "", *_answer(plan), "", *_footprint(plan)]
+        )
+        + "\n"
+    )
+
+
+def _question(plan: FleetPlan) -> list[str]:
+    card, costs, fleet = plan.card, plan.costs, plan.fleet
+    height, width = card.input_hw
+    spread = f" ± {card.uncertainty_ms:.2g}" if card.uncertainty_ms else ""
+    host = f"{plural(fleet.cards_per_host, 'card')} and {decimal(fleet.cores_per_host)} cores"
+    return [
+        f"{count(plan.images)} images of {decimal(costs.image_megapixels)} megapixels, {decimal(costs.image_bytes / 1e3)} kB",
+        f"network: {card.network}, {card.precision}, input {height} {TIMES} {width}, batch {card.batch}",
+        f"card:    {card.image_ms:.4g}{spread} ms an image, {card.source}",
+        f"host:    {decimal(costs.worker_ms)} ms of a core an image",
+        f"costs:   {costs.source}",
+        f"fleet:   {plural(fleet.hosts, 'host')} with {host} each, shards of {count(plan.shard_size)}",
+    ]
+
+
+def _stations(stations: Sequence[Station]) -> list[str]:
+    lines = [f"{'station':<20}{'images/s':>10}{'used':>7}  what it is"]
+    return lines + [
+        f"{station.name:<20}{decimal(station.images_per_s):>10}{station.used:>7.0%}  {station.what}"
+        for station in stations
+    ]
+
+
+def _answer(plan: FleetPlan) -> list[str]:
+    spread = ""
+    if plan.card.uncertainty_ms:
+        spread = f" ({decimal(plan.images_per_s_low)} to {decimal(plan.images_per_s_high)} by the card's uncertainty)"
+    verb = "set" if plan.bottleneck in {"card", "cores", "prepare threads"} else "sets"
+    lines = [
+        f"pace:    {decimal(plan.images_per_s)} images/s{spread}; {_NAMES[plan.bottleneck]} {verb} it",
+        f"cores:   a host's {decimal(plan.fleet.cores_per_host)} can serve {decimal(plan.cards_carried)} such cards"
+        + ("; they are full" if plan.cores_are_full else ""),
+        f"time:    {_hours(plan.hours)}"
+        + (f" ({_hours(plan.hours_low)} to {_hours(plan.hours_high)})" if spread else ""),
+    ]
+    if plan.deadline_hours is not None:
+        needed = (
+            f"needs {plural(plan.hosts_needed, 'host')}"
+            if plan.hosts_needed is not None
+            else f"cannot be met by more hosts: {_NAMES[plan.deadline_limit]} would be the limit"
+        )
+        lines.append(f"{_hours(plan.deadline_hours)}: {needed}")
+    return lines
+
+
+def _footprint(plan: FleetPlan) -> list[str]:
+    one = plan.footprint
+    runs = (
+        "one run" if one.runs == 1 else f"{plural(one.runs, 'run')} of {count(one.images)} images, each with"
+    )
+    return [
+        f"{runs}: {count(one.shards)} shards, {count(one.part_files)} Parquet files with {size(one.result_bytes)}",
+        f"  a commit log of {size(one.commit_log_bytes)}, {decimal(one.list_s)} s to list the images",
+        f"  driver memory {size(one.driver_bytes)}; with truth to score against {size(one.scoring_bytes)} more",
+    ]
+
+
+def size(value: float) -> str:
+    """Bytes in the unit that fits."""
+    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if value >= limit:
+            return f"{decimal(value / limit)} {unit}"
+    return f"{decimal(value / 1e3)} kB"
+
+
+def _hours(hours: float) -> str:
+    if hours < 1:
+        return f"{decimal(hours * 60)} minutes"
+    return f"{decimal(hours)} hours" if hours < 72 else f"{decimal(hours / 24)} days"
