@@ -42,7 +42,7 @@ def command(
         raise typer.Exit(reproduce(file, published=published, device=device, output=output))
     if published is None or detections is None:
         raise ConfigurationError("--published: is required with --detections")
-    from jobs.study.reproduce.run_reproduction import compare_only
+    from jobs.study.run_reproduction import compare_only
 
     sys.stdout.write(compare_only(published, detections, output=output or DETECTIONS_OUTPUT))
 
@@ -52,9 +52,9 @@ def reproduce(path: Path, *, published: Path | None, device: str | None, output:
 
     Faults are one line each on standard error; nothing runs then. Raises RaysailError.
     """
-    from jobs.study.reproduce.reproduction_file import Reproduction, prepare
-    from jobs.study.reproduce.run_reproduction import run
+    from jobs.study.reproduction_file import Reproduction, prepare
     from jobs.study.run_once import read_job_file
+    from jobs.study.run_reproduction import run
 
     file = read_job_file(path, Reproduction)
     if output is not None:

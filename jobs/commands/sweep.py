@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 if TYPE_CHECKING:
-    from jobs.study.sweep.points import Row
-    from jobs.study.sweep.sweep_file import Sweep
-    from jobs.study.sweep.sweep_table import SweepResult
+    from jobs.study.sweep_file import Sweep
+    from jobs.study.sweep_points import Row
+    from jobs.study.sweep_table import SweepResult
 
 PAGE: Final = "sweep.md"
 CSV: Final = "sweep.csv"
@@ -37,9 +37,9 @@ def sweep(path: Path, *, only_list: bool, output: Path | None) -> int:
     Raises RaysailError for a file or an option that is wrong, and Stopped, after which the same command goes on.
     """
     from jobs.study.run_once import read_job_file
-    from jobs.study.sweep.points import ranked
-    from jobs.study.sweep.sweep_file import Sweep
-    from jobs.study.sweep.sweep_table import SweepResult
+    from jobs.study.sweep_file import Sweep
+    from jobs.study.sweep_points import ranked
+    from jobs.study.sweep_table import SweepResult
 
     study = read_job_file(path, Sweep)
     if output is not None:
@@ -51,8 +51,8 @@ def sweep(path: Path, *, only_list: bool, output: Path | None) -> int:
 
 
 def _settle_points(study: Sweep, path: Path, *, only_list: bool) -> list[Row]:
-    from jobs.study.sweep.points import points_of
-    from jobs.study.sweep.run_sweep import check_options, look_at, read_predictions, run_point
+    from jobs.study.run_sweep import check_options, look_at, read_predictions, run_point
+    from jobs.study.sweep_points import points_of
 
     check_options(study, path)
     predictions = read_predictions(study.predictions)
@@ -68,8 +68,8 @@ def _settle_points(study: Sweep, path: Path, *, only_list: bool) -> list[Row]:
 
 def _show(study: Sweep, result: SweepResult, *, write: bool) -> None:
     from jobs.run.store import LocalStore
-    from jobs.study.sweep.sweep_picture import picture
-    from jobs.study.sweep.sweep_table import sweep_csv, sweep_page
+    from jobs.study.sweep_picture import picture
+    from jobs.study.sweep_table import sweep_csv, sweep_page
 
     drawn = picture(result.points, title=study.title) if write else None
     page = sweep_page(result, make=study.make, picture=PICTURE if drawn else None)

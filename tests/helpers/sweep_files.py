@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.study.run_once import read_job_file
-from jobs.study.sweep.sweep_file import Sweep
+from jobs.study.sweep_file import Sweep
 from tests.helpers.paths import ROOT
 from tests.helpers.reproduction_files import write_yaml
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data.formats import NamedBoxes, parse_named
-from jobs.study.reproduce.compare_published import Difference, explain, match, overlaps, same_class
+from jobs.study.compare_published import Difference, explain, match, overlaps, same_class
 
 
 def boxes(*lines: str) -> NamedBoxes:

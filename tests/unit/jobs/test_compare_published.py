@@ -12,14 +12,14 @@ import pytest
 from bmodel.errors import ConfigurationError
 from data.formats import FormatError
 from jobs.commands.reproduce import command
-from jobs.study.reproduce.compare_published import (
+from jobs.study.compare_published import (
     ComparisonSummary,
     FileComparison,
     compare,
     read_folder,
     summarise,
 )
-from jobs.study.reproduce.run_reproduction import comparison_section, differences_csv, files_csv
+from jobs.study.run_reproduction import comparison_section, differences_csv, files_csv
 from tests.helpers.label_sets import write_files
 from tests.helpers.published_files import copy_with_damage, hand_in
 

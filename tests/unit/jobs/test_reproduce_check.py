@@ -12,7 +12,7 @@ import pytest
 from bmodel.errors import ConfigurationError
 from data.formats import write_coco
 from jobs.commands.reproduce import reproduce
-from jobs.study.reproduce.reproduction_file import Preparation, Reproduction, prepare
+from jobs.study.reproduction_file import Preparation, Reproduction, prepare
 from jobs.study.run_once import read_job_file
 from tests.helpers.label_sets import write_files
 from tests.helpers.paths import ROOT

@@ -11,8 +11,8 @@ from jobs.inputs.resolve import ModelMetrics
 from jobs.measure.latency import ITimeSource, LatencyMetrics, ThroughputMetrics
 from jobs.measure.mean_ap_values import CocoAp, MeanAp, VocAp, YoloAp
 from jobs.measure.metrics import ImageCounts, Metrics, TimeSpent
-from jobs.study.reproduce.reproduction_file import Reproduction, SetName
-from jobs.study.reproduce.reproduction_page import Figure, ReproductionResult, figures, render, verdict_of
+from jobs.study.reproduction_file import Reproduction, SetName
+from jobs.study.reproduction_page import Figure, ReproductionResult, figures, render, verdict_of
 from jobs.study.run_once import read_job_file
 from tests.helpers.reproduction_files import COUNT, reproduction, write_yaml
 

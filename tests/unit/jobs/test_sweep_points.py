@@ -14,9 +14,9 @@ from bmodel.errors import ConfigurationError, ModelFileError
 from bmodel.sidecar import read_sidecar, sidecar_path
 from jobs.commands.sweep import sweep
 from jobs.study.run_once import read_job_file
-from jobs.study.sweep.points import Figures, Row, make_row, pareto_front, points_of, ranked
-from jobs.study.sweep.run_sweep import Predictions, look_at, read_predictions
-from jobs.study.sweep.sweep_file import Sweep
+from jobs.study.run_sweep import Predictions, look_at, read_predictions
+from jobs.study.sweep_file import Sweep
+from jobs.study.sweep_points import Figures, Row, make_row, pareto_front, points_of, ranked
 from tests.helpers.paths import ROOT
 from tests.helpers.reproduction_files import image_set, write_yaml
 from tests.helpers.sweep_files import read_sweep, sweep_content

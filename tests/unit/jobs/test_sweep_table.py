@@ -12,9 +12,9 @@ import pytest
 
 from jobs.measure.score import competition_score
 from jobs.report.format import NONE
-from jobs.study.sweep.points import Figures, Predicted, Row, make_row, points_of, ranked
-from jobs.study.sweep.sweep_picture import Mark, marks_of, picture, place_labels
-from jobs.study.sweep.sweep_table import SweepResult, counts, sweep_csv, sweep_page
+from jobs.study.sweep_picture import Mark, marks_of, picture, place_labels
+from jobs.study.sweep_points import Figures, Predicted, Row, make_row, points_of, ranked
+from jobs.study.sweep_table import SweepResult, counts, sweep_csv, sweep_page
 from tests.helpers.sweep_files import read_sweep, sweep_content
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -48,7 +48,7 @@ ROOMS = {
     "jobs": (
         *("config", "inputs", "run", "measure", "report", "console", "", "build"),
         *("build/compile", "build/quantize", "build/latency_table"),
-        *("study", "study/sweep", "study/reproduce", "plan", "doctor", "commands"),
+        *("study", "plan", "doctor", "commands"),
     ),
 }
 ONLY_IN = {

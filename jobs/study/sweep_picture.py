@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 from jobs.measure.score import competition_score
 from jobs.report.charts import nice_step, ticks
-from jobs.study.sweep.points import Row, pareto_front
-from jobs.study.sweep.sweep_file import size_label
+from jobs.study.sweep_file import size_label
+from jobs.study.sweep_points import Row, pareto_front
 
 Box = tuple[float, float, float, float]
 CHARACTER_PX: Final = 6.6

@@ -18,8 +18,8 @@ from jobs.inputs.images import list_images
 from jobs.inputs.resolve import check_ground_truth, load_model, resolve_job
 from jobs.measure.score import map50_of
 from jobs.study.run_once import config_of, is_finished, run_once
-from jobs.study.sweep.points import Figures, Point, Predicted, Row, Status, make_row
-from jobs.study.sweep.sweep_file import Sweep, size_label
+from jobs.study.sweep_file import Sweep, size_label
+from jobs.study.sweep_points import Figures, Point, Predicted, Row, Status, make_row
 
 
 def check_options(sweep: Sweep, place: Path) -> None:

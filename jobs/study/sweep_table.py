@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from bmodel.sidecar import Frozen
 from jobs.report.format import csv_text, figure, markdown_table, plural
-from jobs.study.sweep.points import Row, Status
-from jobs.study.sweep.sweep_file import size_label
+from jobs.study.sweep_file import size_label
+from jobs.study.sweep_points import Row, Status
 
 _POINT = ("model", "size", "precision", "batch", "preprocess")
 _WORDS = ("model", "precision", "preprocess", "source", "why not", "note", "status")

@@ -10,8 +10,8 @@ from jobs.config.choices import ScoreProtocol
 from jobs.measure.metrics import Metrics
 from jobs.measure.score import competition_score, map50_of
 from jobs.report.format import figure, markdown_table
-from jobs.study.reproduce.compare_published import ComparisonSummary
-from jobs.study.reproduce.reproduction_file import ExpectedMap, ExpectedTime, Reproduction, SetName
+from jobs.study.compare_published import ComparisonSummary
+from jobs.study.reproduction_file import ExpectedMap, ExpectedTime, Reproduction, SetName
 
 Verdict = Literal["pass", "fail", "not measurable"]
 IMAGES: Final = "images that went through"

@@ -12,7 +12,7 @@ from bmodel.sidecar import Frozen, Precision
 from jobs.config.choices import PreprocessName, ScoreProtocol
 from jobs.measure.latency import ITimeSource
 from jobs.measure.score import competition_score
-from jobs.study.sweep.sweep_file import PublishedPoint, Sweep, size_label
+from jobs.study.sweep_file import PublishedPoint, Sweep, size_label
 
 Status = Literal["run", "ready", "predicted", "missing", "failed"]
 

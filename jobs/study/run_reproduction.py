@@ -10,7 +10,7 @@ from bmodel.errors import ConfigurationError
 from data.formats import NamedBoxes, whole_pixels
 from jobs.report.format import NONE, csv_text, markdown_table
 from jobs.run.store import LocalStore
-from jobs.study.reproduce.compare_published import (
+from jobs.study.compare_published import (
     IOUS,
     NO_BOXES,
     STRICTEST,
@@ -21,8 +21,8 @@ from jobs.study.reproduce.compare_published import (
     read_folder,
     summarise,
 )
-from jobs.study.reproduce.reproduction_file import Preparation, Reproduction
-from jobs.study.reproduce.reproduction_page import ReproductionResult, Verdict, figures, render, verdict_of
+from jobs.study.reproduction_file import Preparation, Reproduction
+from jobs.study.reproduction_page import ReproductionResult, Verdict, figures, render, verdict_of
 from jobs.study.run_once import run_once
 
 PAGE: Final = "reproduction.md"

@@ -1,1 +1,0 @@
-"""`raysail reproduce`: a published result, run again and compared."""

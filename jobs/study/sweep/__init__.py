@@ -1,1 +1,0 @@
-"""`raysail sweep`: a study as a table and a picture."""
