@@ -36,9 +36,9 @@ IMAGES_SCHEMA = pa.schema(
 DETECTIONS_SCHEMA = pa.schema(
     [
         pa.field("index", pa.int64(), nullable=False),
-        pa.field("image_id", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
         pa.field("class_id", pa.int32(), nullable=False),
-        pa.field("class_name", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("class_name", pa.string(), nullable=False),
         pa.field("confidence", pa.float32(), nullable=False),
         pa.field("x1", pa.float32(), nullable=False),
         pa.field("y1", pa.float32(), nullable=False),
@@ -118,9 +118,9 @@ def _detections_table(results: Sequence[ImageResult], class_names: Sequence[str]
     return pa.Table.from_arrays(
         [
             pa.array(index),
-            pa.DictionaryArray.from_arrays(pa.array(position), image_ids),
+            image_ids.take(pa.array(position)),
             pa.array(class_id),
-            pa.DictionaryArray.from_arrays(pa.array(class_id), pa.array(class_names, pa.string())),
+            pa.array(class_names, pa.string()).take(pa.array(class_id)),
             pa.array(confidence),
             *(pa.array(np.ascontiguousarray(xyxy[:, side])) for side in range(4)),
         ],

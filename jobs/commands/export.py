@@ -77,21 +77,12 @@ def export_csv(run: RunFolder, folder: Path) -> list[Path]:
         with _whole_file(path) as file:
             writer = None
             for table in run.log.tables(name):
-                plain = _without_dictionaries(table)
-                writer = writer or pyarrow.csv.CSVWriter(file, plain.schema)
-                writer.write_table(plain)
+                writer = writer or pyarrow.csv.CSVWriter(file, table.schema)
+                writer.write_table(table)
             if writer is not None:
                 writer.close()
         written.append(path)
     return written
-
-
-def _without_dictionaries(table: pa.Table) -> pa.Table:
-    fields = [
-        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-        for field in table.schema
-    ]
-    return table.cast(pa.schema(fields))
 
 
 def export_coco(run: RunFolder, folder: Path, truth: Path | None) -> list[Path]:

@@ -25,6 +25,7 @@ from jobs.run.parquet import parquet_bytes, row_count, table_of
 from jobs.run.store import RunStore
 
 PART_FILE = re.compile(r"part-(?P<stem>\d+-\d+)(-[0-9a-f]+)?\.parquet")
+REPAIR = "`raysail detect --resume` detects its images again"
 FOLDERS = {"images": IMAGES_SCHEMA, "detections": DETECTIONS_SCHEMA}
 
 
@@ -206,17 +207,27 @@ class CommitLog:
                 )
 
     def tables(self, folder: str) -> Iterator[pa.Table]:
-        """The committed tables of 'images' or 'detections' one after another, in the order of the images."""
+        """The committed tables of 'images' or 'detections' one after another, in the order of the images.
+
+        Raises RunError when a part file is missing or not the one that was committed.
+        """
         for commit in self.commits:
-            part = commit.parts[folder]
-            try:
-                yield table_of(self._store.read(f"{folder}/{part.file}"), FOLDERS[folder])
-            except FileNotFoundError:
-                raise RunError(
-                    f"'{self._store.place}/{folder}/{part.file}' is committed and missing"
-                ) from None
-            except pa.ArrowException as error:
-                raise RunError(f"'{self._store.place}/{folder}/{part.file}' is damaged: {error}") from None
+            yield self._table(folder, commit.parts[folder])
+
+    def _table(self, folder: str, part: PartFile) -> pa.Table:
+        place = f"{self._store.place}/{folder}/{part.file}"
+        try:
+            data = self._store.read(f"{folder}/{part.file}")
+        except FileNotFoundError:
+            raise RunError(f"'{place}' is committed and missing; {REPAIR}") from None
+        if hashlib.sha256(data).hexdigest() != part.sha256:
+            raise RunError(
+                f"'{place}' is damaged: its SHA-256 must be the one in its commit record; {REPAIR}"
+            )
+        try:
+            return table_of(data, FOLDERS[folder])
+        except pa.ArrowException as error:
+            raise RunError(f"'{place}' is damaged: {error}") from None
 
 
 QUEUE_LENGTH = 32

@@ -72,8 +72,7 @@ def begin_run(store: RunStore, *, resume: bool, record: RunRecord) -> RunFolder:
         run.write_record()
         return run
     check_same(before.fingerprint, record.fingerprint, store.place)
-    if SUCCESS in store.names(""):
-        store.remove(SUCCESS)
+    store.remove(SUCCESS)
     store.remove_unfinished()
     log = CommitLog(store)
     log.drop_damaged()
@@ -104,7 +103,7 @@ def _check_still_complete(run: RunFolder) -> None:
     try:
         run.log.verify_coverage(run.image_count)
     except RunError as error:
-        raise RunError(f"{error}; `raysail detect --resume` does again what is lost") from None
+        raise RunError(f"{error}; `raysail detect --resume` detects again what is lost") from None
 
 
 def _record_or_none(store: RunStore) -> RunRecord | None:

@@ -85,7 +85,5 @@ class _LabelWriter:
             (self.base / name).write_text(text, encoding="utf-8")
 
     def discard(self, name: str) -> None:
-        """Remove the file that an earlier attempt at the run left for an image that has none."""
-        if self.base is not None:
-            with as_run_error("remove", str(self.base / name)):
-                (self.base / name).unlink(missing_ok=True)
+        """Remove the file that an earlier attempt left for an image that has failed since."""
+        self.store.remove(f"{self.folder}/{name}")

@@ -21,7 +21,7 @@ class ParquetBytes:
 
 
 def parquet_bytes(table: pa.Table) -> ParquetBytes:
-    """Encode a table: one row group, zstd, dictionary columns as dictionaries."""
+    """Encode a table: one row group, zstd; Parquet itself keeps strings that repeat as a dictionary."""
     sink = pa.BufferOutputStream()
     pq.write_table(
         table, sink, compression="zstd", compression_level=1, row_group_size=max(1, table.num_rows)
@@ -38,7 +38,7 @@ def row_count(data: bytes) -> int:
 def table_of(data: bytes, schema: pa.Schema) -> pa.Table:
     """Read Parquet bytes and check the columns; raises pa.ArrowInvalid when they are not such a file.
 
-    schema: today's; a part that Raysail 0.1 wrote gets its names.
+    schema: today's; a part that Raysail 0.1 wrote gets its names, and its dictionary columns become plain strings.
     """
     table = current_part(pq.read_table(pa.BufferReader(data)))
     if table.schema.names != schema.names:

@@ -7,7 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -101,7 +101,7 @@ class LocalStore:
     def remove(self, name: str) -> None:
         """Unlink the file."""
         with as_run_error("remove", f"{self.place}/{name}"):
-            (self.folder / name).unlink()
+            (self.folder / name).unlink(missing_ok=True)
 
     def part_name(self, stem: str) -> str:
         """The stem decides: a rename replaces what an earlier attempt left."""
@@ -186,7 +186,7 @@ class ObjectStore:
 
     def remove(self, name: str) -> None:
         """Delete the object."""
-        with as_run_error("remove", f"{self.place}/{name}"):
+        with as_run_error("remove", f"{self.place}/{name}"), suppress(FileNotFoundError):
             self._filesystem.delete_file(f"{self._base}/{name}")
 
     def part_name(self, stem: str) -> str:
@@ -234,7 +234,7 @@ class RunStore(Protocol):
         """The names of all files and folders right inside the run's folder, hidden ones left out, sorted."""
 
     def remove(self, name: str) -> None:
-        """Remove a file that is there."""
+        """Remove a file, if it is there; raises RunError."""
 
     def part_name(self, stem: str) -> str:
         """The name for a new part file: on an object store no two attempts share one."""

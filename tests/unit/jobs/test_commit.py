@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -149,12 +150,14 @@ def test_parts_without_a_record_go_and_foreign_files_stay(store: LocalStore, log
 
 def test_reading_a_part_that_went_missing_or_bad_is_a_clear_error(store: LocalStore, log: CommitLog) -> None:
     path = store.folder / "images" / records(store)[0]["images"]["file"]
-    path.write_bytes(b"PAR1 nonsense PAR1")
-    with pytest.raises(RunError, match="is damaged"):
-        list(log.tables("images"))
     pq.write_table(rows_of(IMAGES[:4]).detections, path)
-    with pytest.raises(RunError, match="is damaged: columns must be"):
+    with pytest.raises(RunError, match="is damaged: its SHA-256 must be the one in its commit record"):
         list(log.tables("images"))
+    first, *others = records(store)
+    first["images"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    store.retain_commits([first, *others])
+    with pytest.raises(RunError, match="is damaged: columns must be"):
+        list(CommitLog(store).tables("images"))
     path.unlink()
     with pytest.raises(RunError, match="is committed and missing"):
         list(log.tables("images"))

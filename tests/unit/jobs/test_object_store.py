@@ -94,6 +94,21 @@ def test_a_whole_run_with_labels(store: ObjectStore, s3: S3) -> None:
         check_folder(store, resume=False)
 
 
+def test_the_label_file_of_an_image_that_fails_later_is_removed(store: ObjectStore) -> None:
+    spec = head_spec().model_copy(update={"class_names": NAMES})
+    run = begin_run(store, resume=False, record=record_of(len(IMAGES)))
+    commit_all(run.log, IMAGES, SHARDS)
+    assert write_labels(run.log, store, label_format="yolo", spec=spec, device="cpu") == 10
+    assert "0005.txt" in store.names("labels/1")
+    part = run.log.commits[1].parts["images"].file
+    store.remove(f"images/{part}")
+    again = begin_run(store, resume=True, record=record_of(len(IMAGES)))
+    commit_all(again.log, IMAGES, SHARDS[1:2], failed={5})
+    for _ in range(2):  # the second time there is nothing to remove
+        assert write_labels(again.log, store, label_format="yolo", spec=spec, device="cpu") == 9
+        assert store.names("labels/1") == [f"{index:04d}.txt" for index in (1, 3, 7, 9)]
+
+
 def test_a_prefix_that_holds_something_else_is_refused(store: ObjectStore) -> None:
     store.write("images/photo.jpg", b"")
     with pytest.raises(ConfigurationError, match="must be empty or a run, and it holds 'images'"):

@@ -147,7 +147,7 @@ def test_a_finished_run_whose_record_was_damaged_is_not_read_as_if_whole(
     assert open_run(store.place).log.image_count == 6
     first, last = store.commits()
     store.retain_commits([first] if damage is None else [first, {**last, **damage}])
-    with pytest.raises(RunError, match=r"6 images must be committed, got 4 .* --resume` does again"):
+    with pytest.raises(RunError, match=r"6 images must be committed, got 4 .* --resume` detects again"):
         open_run(store.place)
     again = begin_run(store, resume=True, record=record_of(len(IMAGES)))
     assert committed_ids(again) == [image.image_id for image in IMAGES[:4]]
