@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from bmodel.errors import LibraryError, RaysailError
-from bmodel.sidecar import file_sha256
+from bmodel.files import file_sha256
 
 TPU_MLIR_VERSION: Final = "1.30.2"
 WHEEL_SHA256: Final = "542807361c9eeb0777a7bd35e501d8c71cce767e4bce021a3cb3a7c25c35f909"

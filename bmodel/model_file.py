@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from bmodel.anchors import Anchors
 from bmodel.container import Container, Stage, read_container
 from bmodel.errors import ConfigurationError, ModelFileError
+from bmodel.files import file_sha256
 from bmodel.infer_spec import (
     check_class_names,
     infer_from_container,
@@ -20,7 +21,8 @@ from bmodel.infer_spec import (
     tensor_spec,
 )
 from bmodel.onnx_file import OnnxFile, read_onnx
-from bmodel.sidecar import MODEL_SUFFIXES, ModelSpec, TensorSpec, file_sha256, read_sidecar, sidecar_path
+from bmodel.sidecar import MODEL_SUFFIXES, ModelSpec, TensorSpec, read_sidecar, sidecar_path
+from bmodel.validation import first_fault
 
 CHIP: Final = "BM1684"
 
@@ -58,7 +60,7 @@ def load_spec(
             return infer_from_container(model, sha256, anchors, class_names)
         return infer_from_onnx(model, sha256, anchors, class_names, batch=batch)
     except ValidationError as error:
-        raise ModelFileError(f"{error.errors()[0]['msg']} in '{path}'") from error
+        raise ModelFileError(f"{first_fault(error)} in '{path}'") from error
 
 
 def has_class_names(spec: ModelSpec) -> bool:

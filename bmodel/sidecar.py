@@ -6,13 +6,14 @@ writes `x.bmodel.json`, so that name is taken). Fields that describe the file ar
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bmodel.errors import ModelFileError
+from bmodel.files import write_whole
+from bmodel.validation import first_fault
 
 SCHEMA_VERSION: Final = 1
 SIDECAR_SUFFIX: Final = ".spec.json"
@@ -170,24 +171,11 @@ def read_sidecar(path: Path) -> ModelSpec:
     except OSError as error:
         raise ModelFileError(f"cannot read the sidecar '{path}': {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file as a whole"
-        raise ModelFileError(f"{place}: {first['msg']} in '{path}'") from error
+        raise ModelFileError(f"{first_fault(error, whole='the file as a whole')} in '{path}'") from error
 
 
 def write_sidecar(spec: ModelSpec, model_path: Path) -> Path:
     """Write the sidecar beside its model, complete or not at all; returns its path."""
     path = sidecar_path(model_path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, spec.model_dump_json(indent=2) + "\n")
     return path
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

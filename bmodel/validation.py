@@ -11,8 +11,11 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-def first_fault(error: ValidationError) -> str:
-    """The first fault of a validation as `place: rule`; without a place, the rule alone."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
+def first_fault(error: ValidationError, *, whole: str = "") -> str:
+    """The first fault of a validation as `place: rule`.
+
+    whole: what to call the value as a whole, where the fault is in no part of it; without, the rule stands alone.
+    """
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or whole
     return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -14,16 +14,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from bmodel.errors import RunError
 from bmodel.libraries import cache_folder
+from bmodel.signals import signals_held_back
 from cluster.temporary_folder import private_folder
 
 START_TIMEOUT_S = 90.0
@@ -63,7 +61,8 @@ def start_node(options: NodeOptions) -> StartedNode:
     log = _state_folder() / "node.log"
     pid = None
     try:
-        with _ctrl_c_held_back():
+        # Amid these steps, a process may be there whose number is not known yet.
+        with signals_held_back():
             private_folder(_temporary_folder(options).parent)
             pid = _spawn(_command(options), log)
         _wait_until_up(pid, log)
@@ -199,23 +198,6 @@ def _spawn(command: list[str], log: Path) -> int:
             ],
             setsid=True,
         )
-
-
-@contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
-    """Let Ctrl-C act at the end of the `with` block: in its midst, a process may be there whose number is not known."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[tuple[int, FrameType | None]] = []
-    # Not by blocking the signal: another thread, as numpy's libraries have some, would take it, and Python act on it.
-    before = signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came and callable(before):
-        before(*came[0])
 
 
 def _wait_until_up(pid: int, log: Path) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from bmodel.errors import ConfigurationError, RaysailError
+from bmodel.files import file_sha256
 from bmodel.model_file import load_spec
-from bmodel.sidecar import ModelSpec, file_sha256, write_sidecar
+from bmodel.sidecar import ModelSpec, write_sidecar
 
 
 def resize_onnx(source: Path, target: Path, input_hw: tuple[int, int]) -> ModelSpec:

@@ -20,7 +20,9 @@ from pydantic import ValidationError
 from bmodel.compiler.compiler_tools import CALIBRATION_TABLE
 from bmodel.compiler.latency import LatencyReport
 from bmodel.errors import ModelFileError
-from bmodel.sidecar import Frozen, Normalisation, Precision, file_sha256
+from bmodel.files import file_sha256
+from bmodel.sidecar import Frozen, Normalisation, Precision
+from bmodel.validation import first_fault
 
 SCHEDULE: Final = "schedule.dat"
 OPERATIONS: Final = "operations.json"
@@ -78,9 +80,7 @@ def read_build(folder: Path) -> Build:
     except OSError as error:
         raise ModelFileError(f"'{folder}' is not a build: it has no {RECORD} ({error.strerror})") from error
     except ValidationError as error:
-        raise ModelFileError(
-            f"the record '{folder / RECORD}' is damaged: {error.errors()[0]['msg']}"
-        ) from error
+        raise ModelFileError(f"the record '{folder / RECORD}' is damaged: {first_fault(error)}") from error
     build = Build(folder=folder, record=record)
     if not build.bmodel.is_file() or file_sha256(build.bmodel) != record.bmodel_sha256:
         raise ModelFileError(f"'{build.bmodel}' is missing or not what was built")
@@ -99,4 +99,4 @@ def read_latency(path: Path) -> LatencyReport:
     except OSError as error:
         raise ModelFileError(f"cannot read the latency report '{path}': {error.strerror}") from error
     except ValidationError as error:
-        raise ModelFileError(f"the latency report '{path}' is damaged: {error.errors()[0]['msg']}") from error
+        raise ModelFileError(f"the latency report '{path}' is damaged: {first_fault(error)}") from error

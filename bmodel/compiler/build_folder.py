@@ -6,7 +6,6 @@ by the next build of the same name, as soon as no compiler writes there any more
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from bmodel.errors import ToolError
+from bmodel.files import FOREVER, lock
 
 LOGS: Final = "logs"
 _LOCK: Final = ".lock"
@@ -53,10 +53,10 @@ def building(target: Path) -> Iterator[Staging]:
         folder.chmod(0o755)
     except OSError as error:
         raise ToolError(f"cannot build in '{target.parent}': {error.strerror}") from error
-    with (folder / _LOCK).open("w", encoding="utf-8") as lock:
+    with (folder / _LOCK).open("w", encoding="utf-8") as lock_file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            staging = Staging(folder=folder, lock_fd=lock.fileno())
+            lock(lock_file.fileno(), wait_s=FOREVER)
+            staging = Staging(folder=folder, lock_fd=lock_file.fileno())
             staging.logs.mkdir()
             staging.work.mkdir()
             yield staging
@@ -103,9 +103,7 @@ def _clear_leftovers(target: Path) -> None:
         except OSError:
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(leftover, ignore_errors=True)
-        except BlockingIOError:
-            continue
+            if lock(descriptor):
+                shutil.rmtree(leftover, ignore_errors=True)
         finally:
             os.close(descriptor)

@@ -31,9 +31,9 @@ from bmodel.compiler.schedule import Schedule, parse_schedule
 from bmodel.compiler.toolchain import find_toolchain
 from bmodel.container import read_container
 from bmodel.errors import ModelFileError, ToolError
-from bmodel.free_space import lack_of_space
+from bmodel.files import file_sha256, lack_of_space
 from bmodel.model_file import CHIP
-from bmodel.sidecar import Normalisation, Precision, file_sha256
+from bmodel.sidecar import Normalisation, Precision
 
 # Weights are written some five times on the way, FP32 and packed.
 FREE_BYTES_A_WEIGHT_BYTE: Final = 8

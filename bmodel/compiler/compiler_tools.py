@@ -10,13 +10,10 @@ import re
 import shlex
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Final, Literal
 
 from bmodel.compiler.build_folder import Staging
@@ -24,6 +21,7 @@ from bmodel.compiler.layer_groups import TAKE_GROUPS, find_misreads, mend_groups
 from bmodel.compiler.toolchain import Toolchain
 from bmodel.errors import ToolError
 from bmodel.sidecar import Normalisation
+from bmodel.signals import signals_held_back
 
 CHIP: Final = "bm1684"
 MLIR: Final = "network.mlir"
@@ -168,34 +166,6 @@ class CompilerTools:
     def _expect(self, written: str, tool: str) -> None:
         if not (self.staging.work / written).is_file():
             raise ToolError(f"the compiler's {tool} ended well but wrote no '{written}'")
-
-
-@contextmanager
-def signals_held_back() -> Iterator[None]:
-    """Let no signal's handler raise within the block: it runs when the block has ended.
-
-    Blocking the signals would not do: another thread of this process takes them, and Python still runs the handler
-    in the main thread.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        arrived.append(number)
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    held_back = {number: handler for number, handler in handlers.items() if callable(handler)}
-    for number in held_back:
-        signal.signal(number, note)
-    try:
-        yield
-    finally:
-        for number, handler in held_back.items():
-            signal.signal(number, handler)
-        for late in arrived:
-            signal.raise_signal(late)
 
 
 _OUT_OF_MEMORY: Final = "memory ran out"

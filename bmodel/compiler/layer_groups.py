@@ -18,6 +18,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bmodel.errors import ToolError
+from bmodel.validation import first_fault
 
 IMAGES_A_WORD: Final = 4
 # Makes the compiler take its groups from the file it wrote, instead of searching for them.
@@ -96,9 +97,7 @@ def mend_groups(written: str, misread: Sequence[str]) -> str:
         document = _Groups.model_validate_json(written)
         functions = document.functions()
     except ValidationError as error:
-        raise ToolError(
-            f"the compiler's file of layer groups is unknown: {error.errors()[0]['msg']}"
-        ) from error
+        raise ToolError(f"the compiler's file of layer groups is unknown: {first_fault(error)}") from error
     wrong = set(misread)
     missing = wrong - {
         layer for function in functions.values() for group in function.groups for layer in group.layers

@@ -7,7 +7,6 @@ insists on drawing a graph with Graphviz that nobody looks at: a `dot` that draw
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -30,7 +29,7 @@ from bmodel.compiler.toolchain import (
     toolchain_folder,
 )
 from bmodel.errors import LibraryError
-from bmodel.free_space import lack_of_space
+from bmodel.files import FOREVER, lack_of_space, lock
 from bmodel.libraries import (
     TPU_MLIR_VERSION,
     WHEEL_SHA256,
@@ -176,12 +175,10 @@ def _only_installer(report: Report) -> Iterator[None]:
     folder = toolchain_folder().parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with (folder / ".lock").open("w", encoding="utf-8") as file:
+            if not lock(file.fileno()):
                 report("waiting for another installation to end")
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                lock(file.fileno(), wait_s=FOREVER)
             yield
     except OSError as error:
         raise LibraryError(f"cannot install into '{folder}': {error.strerror}") from error

@@ -9,12 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import socket
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from bmodel.errors import CardTakenError, DeviceError
+from bmodel.files import lock, lock_signature, sign_lock
 
 # Not the environment's TMPDIR: two programs with folders of their own would not see each other's locks.
 LOCK_FOLDER = Path("/tmp/raysail-cards")  # noqa: S108 - links in it are not followed, nothing in it is trusted
@@ -44,7 +43,7 @@ def lock_holder(path: Path) -> str | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _holder(descriptor)
+        return lock_signature(descriptor)
     finally:
         os.close(descriptor)
     return None
@@ -69,32 +68,17 @@ class CardLock:
             self._descriptor = _open_for_everybody(path)
         except OSError as error:
             raise DeviceError(f"card lock '{path}' cannot be opened: {error.strerror}") from error
-        deadline = time.monotonic() + wait_s
-        while not self._try():
-            if time.monotonic() > deadline:
-                holder = _holder(self._descriptor)
-                os.close(self._descriptor)
-                raise CardTakenError(f"card lock '{path}' must be free, and {holder} holds it")
-            time.sleep(0.1)
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-
-    def _try(self) -> bool:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        if not lock(self._descriptor, wait_s=wait_s):
+            holder = lock_signature(self._descriptor)
+            os.close(self._descriptor)
+            raise CardTakenError(f"card lock '{path}' must be free, and {holder} holds it")
+        sign_lock(self._descriptor)
 
     def release(self) -> None:
         """Let go of the card; safe to call again."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def _holder(descriptor: int) -> str:
-    return os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "an unknown process"
 
 
 def _open_for_everybody(path: Path) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow.csv
 import typer
 
 from bmodel.errors import ConfigurationError, RunError
+from bmodel.files import whole_file
 from data.formats import class_index, format_coco_results, plain_name, read_coco, safe_relative_path
 from jobs.config.choices import ExportFormat
 from jobs.run.folder import SUCCESS, RunFolder, open_run
@@ -174,12 +174,8 @@ def _results(
 @contextmanager
 def _whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name only when it is complete; raises RunError."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with whole_file(path) as file:
             yield file
-        temporary.replace(path)
     except OSError as error:
         raise RunError(f"cannot write '{path}': {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,8 +14,9 @@ from rich.table import Table
 
 from bmodel.container import Container, Stage, Tensor, read_container
 from bmodel.errors import ConfigurationError
+from bmodel.files import file_sha256
 from bmodel.onnx_file import OnnxFile, OnnxTensor, read_onnx
-from bmodel.sidecar import MODEL_SUFFIXES, file_sha256, sidecar_path
+from bmodel.sidecar import MODEL_SUFFIXES, sidecar_path
 
 WIDTH = 80
 

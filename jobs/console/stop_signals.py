@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from bmodel.errors import RunError
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from bmodel.signals import STOP_SIGNALS
 
 
 class Stopped(RunError):
@@ -59,7 +58,7 @@ class StopRequest:
     def install(self) -> None:
         """Take the signals over, if this is the main thread."""
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in STOP_SIGNALS:
                 signal.signal(number, self._take)
 
     def _take(self, number: int, _frame: FrameType | None) -> None:
@@ -73,7 +72,7 @@ class StopRequest:
 @contextmanager
 def stoppable() -> Iterator[StopRequest]:
     """Take SIGTERM and SIGINT over for the length of a `with` block."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     request = StopRequest()
     request.install()
     try:

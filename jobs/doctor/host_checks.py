@@ -16,8 +16,8 @@ from typing import Literal
 
 from bmodel.compiler.toolchain import find_toolchain
 from bmodel.errors import LibraryError, RaysailError
+from bmodel.files import file_sha256
 from bmodel.libraries import SIMULATOR_SHA256, cache_folder, check_machine, find_simulator_libraries
-from bmodel.sidecar import file_sha256
 
 DISTRIBUTION = "raysail"
 PACKAGES = ("bmodel", "data", "models", "tpu_worker", "cluster", "jobs")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bmodel.errors import ConfigurationError, LibraryError
+from bmodel.files import file_sha256
 from bmodel.model_file import has_class_names, load_spec
-from bmodel.sidecar import ModelSpec, Precision, file_sha256
+from bmodel.sidecar import ModelSpec, Precision
 from bmodel.validation import FrozenModel
 from cluster.cards.find_cards import FoundCards, card_numbers, find_cards
 from data.formats import FormatError, label_stems, read_coco

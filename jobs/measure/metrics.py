@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from bmodel.errors import ConfigurationError, RunError
-from bmodel.validation import FrozenModel
+from bmodel.validation import FrozenModel, first_fault
 from cluster.pool.work import SlotState
 from jobs.config.choices import ScoreProtocol
 from jobs.inputs.resolve import ModelMetrics
@@ -133,6 +133,4 @@ def read_metrics(run: RunFolder) -> Metrics:
             f"RUN: must be finished (go on with it by --resume), and '{run.store.place}' has no {METRICS}"
         ) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RunError(f"{place}: {first['msg']} in '{run.store.place}/{METRICS}'") from error
+        raise RunError(f"{first_fault(error)} in '{run.store.place}/{METRICS}'") from error

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from bmodel.errors import ConfigurationError
 from bmodel.sidecar import Frozen
+from bmodel.validation import first_fault
 from jobs.config.paths import why_neither_file_nor_folder
 from jobs.measure.latency import ITimeSource
 from jobs.measure.metrics import METRICS, read_metrics
@@ -151,9 +152,10 @@ def read_costs(path: Path, defaults: HostCosts) -> HostCosts:
     try:
         return HostCosts.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
-        raise ConfigurationError(f"--host-costs: must be a table of host costs: {told} in '{path}'") from None
+        reason = first_fault(error) if isinstance(error, ValidationError) else str(error)
+        raise ConfigurationError(
+            f"--host-costs: must be a table of host costs: {reason} in '{path}'"
+        ) from None
 
 
 def costs_of_run(run: RunFolder, defaults: HostCosts) -> HostCosts:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bmodel.errors import ConfigurationError, RunError
+from bmodel.files import lock, lock_signature, sign_lock
 from jobs.run.store import LocalStore, RunStore
 
 LOCK = "run.lock"
@@ -35,23 +33,10 @@ def run_lock(store: RunStore, *, wait_s: float = 2.0) -> Iterator[None]:
     except OSError as error:
         raise ConfigurationError(f"--output: cannot write into '{store.place}': {error.strerror}") from None
     try:
-        if not _try(descriptor, time.monotonic() + wait_s):
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another driver"
+        if not lock(descriptor, wait_s=wait_s):
+            holder = lock_signature(descriptor, unknown="another driver")
             raise RunError(f"the run in '{store.place}' must have one driver, and {holder} is at work on it")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        sign_lock(descriptor)
         yield
     finally:
         os.close(descriptor)
-
-
-def _try(descriptor: int, deadline_s: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline_s:
-                return False
-            time.sleep(0.05)
-        else:
-            return True

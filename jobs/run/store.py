@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from bmodel.errors import ConfigurationError, RunError
+from bmodel.files import whole_file
 from jobs.inputs.image_sources import hide_secrets, why_no_store
 
 
@@ -64,19 +65,10 @@ class LocalStore:
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
         """Write under a temporary name, then rename; the few files of the folder's top are on the disk by then."""
         path = self.folder / name
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         with as_run_error("write", str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("wb") as file:
-                    file.write(data)
-                    if "/" not in name:
-                        file.flush()
-                        os.fsync(file.fileno())
-                temporary.replace(path)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
+            with whole_file(path, sync="/" not in name) as file:
+                file.write(data)
 
     def read(self, name: str) -> bytes:
         """Read a file whole."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bmodel.errors import ModelFileError, RaysailError
 from bmodel.sidecar import ModelSpec, Precision, read_sidecar, sidecar_path
+from bmodel.validation import first_fault
 from cluster.address import cluster_address
 from data.formats import FormatError
 from jobs.config.detect_config import DetectConfig
@@ -191,7 +192,7 @@ def read_predictions(path: Path | None) -> Predictions:
     try:
         rows = _Table.model_validate_json(path.read_bytes()).rows
     except (OSError, ValidationError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+        reason = first_fault(error) if isinstance(error, ValidationError) else error.strerror
         raise ModelFileError(
             f"predictions: must be a table of predicted latency: {reason} in '{path}'"
         ) from None

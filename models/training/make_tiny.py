@@ -22,7 +22,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bmodel.sidecar import HeadSpec, ModelSpec, TensorSpec, file_sha256, write_sidecar
+from bmodel.files import file_sha256
+from bmodel.sidecar import HeadSpec, ModelSpec, TensorSpec, write_sidecar
 
 Array = NDArray[np.float32]
 

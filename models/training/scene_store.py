@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bmodel.files import whole_file
 from data.scenes import Series
 
 SIDE_PX = 416
@@ -75,16 +76,15 @@ def _write_chunk(folder: Path, series: Series, first: int, count: int) -> None:
     scenes = [_scaled_scene(series, number) for number in range(first, first + count)]
     lengths = [scene.bgr.size for scene in scenes]
     np.save(_pixel_path(folder, first), np.concatenate([scene.bgr.ravel() for scene in scenes]))
-    temporary = folder / f"part-{first:06}.npz"
-    np.savez(
-        temporary,
-        offset=np.cumsum([0, *lengths[:-1]]),
-        size_hw=np.array([scene.bgr.shape[:2] for scene in scenes]),
-        boxes=np.concatenate([scene.boxes for scene in scenes]),
-        owner=np.repeat(np.arange(count), [len(scene.boxes) for scene in scenes]),
-    )
     # The truth is what `prepare` looks for: it appears last and whole.
-    temporary.replace(_truth_path(folder, first))
+    with whole_file(_truth_path(folder, first)) as file:
+        np.savez(
+            file,
+            offset=np.cumsum([0, *lengths[:-1]]),
+            size_hw=np.array([scene.bgr.shape[:2] for scene in scenes]),
+            boxes=np.concatenate([scene.boxes for scene in scenes]),
+            owner=np.repeat(np.arange(count), [len(scene.boxes) for scene in scenes]),
+        )
 
 
 def _scaled_scene(series: Series, number: int) -> StoredScene:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import distributed
 
+from bmodel.files import replacing
 from models.training.augment import CLOSING, WIDE
 from models.training.average import AveragedNetwork
 from models.training.batches import Batch, ahead, make_batch
@@ -75,7 +76,6 @@ class Training:
 
     def save(self) -> None:
         """Keep the state, whole or not at all."""
-        temporary = self.folder / "state.pt.tmp"
         state = {
             "network": self.network.state_dict(),
             "average": self.average.network.state_dict(),
@@ -83,8 +83,8 @@ class Training:
             "step": self.step,
             "minutes": self.minutes,
         }
-        torch.save(state, temporary)
-        temporary.replace(self.folder / "state.pt")
+        with replacing(self.folder / "state.pt") as temporary:
+            torch.save(state, temporary)
 
     def learn(self, batch: Batch) -> Loss:
         """One step."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bmodel.errors import ConfigurationError
-from bmodel.sidecar import HeadSpec, ModelSpec, TensorSpec, file_sha256, write_sidecar
+from bmodel.files import file_sha256
+from bmodel.sidecar import HeadSpec, ModelSpec, TensorSpec, write_sidecar
 from models.yolov7.family import MODEL_NAMES
 from models.yolov7.fuse import fuse
 from models.yolov7.network import Network, build_network

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bmodel.container import read_container
 from bmodel.errors import DeviceError
+from bmodel.files import file_sha256
 from bmodel.model_file import CHIP, check_spec
-from bmodel.sidecar import file_sha256
 from tpu_worker.devices.options import DeviceOptions
 
 

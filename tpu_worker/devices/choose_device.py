@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import get_args
 
 from bmodel.errors import ConfigurationError, LibraryError, ModelFileError
+from bmodel.files import file_sha256
 from bmodel.libraries import find_card_libraries, find_simulator_libraries
 from bmodel.model_file import twin_path
-from bmodel.sidecar import ModelSpec, file_sha256
+from bmodel.sidecar import ModelSpec
 from tpu_worker.option_values import CARD_DEVICES, DeviceName, PreprocessName
 
 DEVICE_NAMES: tuple[DeviceName, ...] = get_args(DeviceName)

@@ -14,6 +14,7 @@ from bmodel.compiler.compile import Calibration, CompileRequest, compile_network
 from bmodel.compiler.layers import with_followers
 from bmodel.container import read_container
 from bmodel.errors import ConfigurationError, ToolError
+from bmodel.files import replacing
 from bmodel.infer_spec import infer_from_container
 from bmodel.model_file import CHIP
 from bmodel.onnx_file import read_nodes
@@ -62,12 +63,8 @@ def copy_with_sidecar(bmodel: Path, spec: ModelSpec, onnx: Path, folder: Path) -
     """Copy a BModel into a folder, whole or not at all, with its latency report and a sidecar that finds the twin."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / bmodel.name
-    temporary = folder / f".{bmodel.name}.tmp"
-    try:
+    with replacing(target) as temporary:
         shutil.copyfile(bmodel, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     shutil.copyfile(latency_path(bmodel), latency_path(target))
     write_sidecar(spec.model_copy(update={"source_name": _relative(onnx, target)}), target)
     return target

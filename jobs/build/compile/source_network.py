@@ -16,10 +16,12 @@ from pydantic import ValidationError
 
 from bmodel.anchors import Anchors
 from bmodel.errors import ConfigurationError, ModelFileError, ToolError
+from bmodel.files import file_sha256
 from bmodel.infer_spec import infer_from_onnx
 from bmodel.model_file import load_spec
 from bmodel.onnx_file import OnnxFile, read_onnx
-from bmodel.sidecar import ModelSpec, Normalisation, file_sha256, sidecar_path
+from bmodel.sidecar import ModelSpec, Normalisation, sidecar_path
+from bmodel.validation import first_fault
 from jobs.inputs.images import list_images
 from tpu_worker.image_header import ImageError
 from tpu_worker.letterbox import Letterbox
@@ -152,7 +154,7 @@ class SourceNetwork:
         try:
             return infer_from_onnx(closed, self.sha256, self.anchors, self.class_names, batch=shape[0])
         except ValidationError as error:
-            raise ModelFileError(f"{error.errors()[0]['msg']} in '{self.path}'") from error
+            raise ModelFileError(f"{first_fault(error)} in '{self.path}'") from error
 
 
 def read_network(

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmodel.errors import ToolError
-from bmodel.sidecar import ModelSpec, Precision, Verification, file_sha256
+from bmodel.files import file_sha256
+from bmodel.sidecar import ModelSpec, Precision, Verification
 from tpu_worker.letterbox import InputWriter, Letterbox
 from tpu_worker.read_image import ReadOptions, read_image
 

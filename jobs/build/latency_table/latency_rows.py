@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from bmodel.compiler.latency import FP32_NOTE, RATIO, LatencyReport
+from bmodel.files import write_whole
 from bmodel.sidecar import Frozen, Precision
-from jobs.build.quantize.quantize_options import write_whole
 from jobs.build.quantize.quantize_page import table
 from jobs.measure.score import competition_score
 

@@ -21,11 +21,11 @@ from pydantic import ValidationError
 from bmodel.compiler.compile import Calibration, CompileRequest, compile_network
 from bmodel.compiler.latency import LatencyReport
 from bmodel.errors import ConfigurationError
+from bmodel.files import replacing, write_whole
 from bmodel.sidecar import Frozen, Normalisation
 from data.scenes import TRAINING
 from jobs.build.compile.source_network import write_calibration_images
 from jobs.build.latency_table.latency_rows import PUBLISHED, Published, TableRow, make_row, write_tables
-from jobs.build.quantize.quantize_options import write_whole
 from jobs.command_line import errors_as_one_line
 from jobs.console.stop_signals import stoppable
 
@@ -125,11 +125,10 @@ def _export(item: Published, path: Path) -> None:
         ) from error
     torch.manual_seed(0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    export_onnx(
-        build_network(model_name(item.model), 80), temporary, (item.input_px, item.input_px), item.batch
-    )
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        export_onnx(
+            build_network(model_name(item.model), 80), temporary, (item.input_px, item.input_px), item.batch
+        )
 
 
 def _calibration(side_px: int, work: Path) -> Calibration:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmodel.errors import ConfigurationError, ToolError
+from bmodel.files import whole_file
 from bmodel.sidecar import ModelSpec
 from data.columns import GroundTruth, Scored
 from jobs.build.compile.verify import cosine_similarity
@@ -244,10 +245,8 @@ def _write(path: Path, detections: list[Detections]) -> None:
         columns[f"{number}.xyxy"] = image.xyxy
         columns[f"{number}.confidence"] = image.confidence
         columns[f"{number}.class_id"] = image.class_id
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with whole_file(path) as file:
         np.savez_compressed(file, **columns)  # type: ignore[arg-type]
-    temporary.replace(path)
 
 
 def _read(path: Path) -> list[Detections]:

@@ -16,6 +16,7 @@ from bmodel.compiler.build import Build, read_build
 from bmodel.compiler.compile import CompileRequest, compile_network, describe_calibration
 from bmodel.compiler.compiler_tools import CalibrationMethod
 from bmodel.errors import ConfigurationError, ModelFileError, ToolError
+from bmodel.files import write_whole
 from bmodel.sidecar import Frozen
 from jobs.build.compile.source_network import choose_images
 from jobs.config.choices import MOST_BATCH
@@ -216,13 +217,6 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, value.model_dump_json(indent=1) + "\n")
         return value
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file, complete or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _is_of(build: Build, request: CompileRequest) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from bmodel.compiler.latency import INT8_NOTE
+from bmodel.files import write_whole
 from jobs.build.quantize.choice import Finalist, Study, Tuned, ap50_of
-from jobs.build.quantize.quantize_options import write_whole
 
 SHOWN_LAYERS: Final = 20
 

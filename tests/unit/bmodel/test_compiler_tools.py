@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from bmodel.compiler.compiler_tools import signals_held_back
+from bmodel.signals import signals_held_back
 
 
 class Told(Exception):

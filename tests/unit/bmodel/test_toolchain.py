@@ -22,7 +22,7 @@ from bmodel.compiler.toolchain import (
 )
 from bmodel.compiler.toolchain_install import OWN_GLIBC, adapt_environment
 from bmodel.errors import ConfigurationError, LibraryError
-from bmodel.free_space import lack_of_space
+from bmodel.files import lack_of_space
 from bmodel.libraries import WHEEL_SHA256, explain_pip_failure
 from jobs.commands.toolchain import describe_state
 

@@ -10,7 +10,8 @@ import threading
 
 import pytest
 
-from jobs.console.stop_signals import SIGNALS, Stopped, stoppable
+from bmodel.signals import STOP_SIGNALS
+from jobs.console.stop_signals import Stopped, stoppable
 
 
 def send(number: int) -> None:
@@ -18,7 +19,7 @@ def send(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_raises_stopped_with_its_name(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with pytest.raises(Stopped, match=f"stopped by {number.name}"), stoppable():
@@ -27,7 +28,7 @@ def test_a_signal_raises_stopped_with_its_name(number: signal.Signals) -> None:
     assert signal.getsignal(number) is before
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_deferred_signal_is_noted_and_raised_by_check(number: signal.Signals) -> None:
     reached = []
     with pytest.raises(Stopped, match=number.name), stoppable() as stop, stop.deferred():
@@ -93,10 +94,10 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     found: list[object] = []
 
     def work() -> None:
-        before = [signal.getsignal(number) for number in SIGNALS]
+        before = [signal.getsignal(number) for number in STOP_SIGNALS]
         with stoppable() as stop, stop.deferred():
             stop.check()
-            found.append([signal.getsignal(number) for number in SIGNALS] == before)
+            found.append([signal.getsignal(number) for number in STOP_SIGNALS] == before)
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -10,8 +10,9 @@ import onnxruntime as ort
 import pytest
 
 from bmodel.errors import ConfigurationError
+from bmodel.files import file_sha256
 from bmodel.model_file import load_spec
-from bmodel.sidecar import file_sha256, sidecar_path
+from bmodel.sidecar import sidecar_path
 from models.resize_onnx import main, resize_onnx
 from tests.helpers.paths import ROOT
 

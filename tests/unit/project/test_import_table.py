@@ -137,7 +137,7 @@ def test_networks_know_what_describes_a_model_and_nothing_else_of_bmodel() -> No
         for module, _ in imports_of(path)
         if module.startswith("bmodel")
     }
-    assert seen == {"bmodel.sidecar", "bmodel.model_file", "bmodel.errors"}
+    assert seen == {"bmodel.sidecar", "bmodel.model_file", "bmodel.errors", "bmodel.files"}
 
 
 def test_nothing_imports_jobs_and_no_project_file_imports_tests() -> None:

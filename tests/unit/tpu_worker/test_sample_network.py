@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bmodel.files import file_sha256
 from bmodel.model_file import load_spec
-from bmodel.sidecar import file_sha256, read_sidecar, sidecar_path
+from bmodel.sidecar import read_sidecar, sidecar_path
 from data.formats import read_coco
 from data.ground_truth import Scored, read_coco_truth
 from data.scenes import CLASS_NAMES
