@@ -170,6 +170,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["thousands"] = count
+    environment.filters["px"] = "{:.1f}".format
     return environment
 
 

@@ -1,15 +1,15 @@
-"""Where the names of points go in a picture, so that they cover neither each other nor other points."""
+"""The picture of a sweep: mAP over i_time, lines of equal score, Pareto fronts, and names that cover no other."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Final, Literal
 
 from jobs.measure.score import competition_score
-from jobs.report.charts import nice_step, ticks
+from jobs.report.charts import Tick, nice_step, ticks
+from jobs.report.page import render
 from jobs.study.sweep_file import size_label
 from jobs.study.sweep_points import Row, pareto_front
 
@@ -75,12 +75,6 @@ def _shared(one: Box, other: Box) -> float:
     return across * down if across > 0 and down > 0 else 0.0
 
 
-WIDTH_PX: Final = 960
-HEIGHT_PX: Final = 600
-LEFT_PX: Final = 62
-TOP_PX: Final = 78
-RIGHT_PX: Final = 78  # the names of the lines stand there
-BOTTOM_PX: Final = 54
 SCORE_LINES: Final = 10
 
 Kind = Literal["run", "published", "outlook"]
@@ -89,18 +83,6 @@ LEGEND: Final[dict[Kind, str]] = {
     "published": "published",
     "outlook": "published mAP at the predicted time",
 }
-# Readable on light and dark; kinds differ by form as well.
-_STYLE: Final = """
-.ground { fill: #ffffff } text { fill: #1c2733; font: 12px sans-serif } .title { font: bold 15px sans-serif }
-.grid { stroke: #e3e8ee } .score { stroke: #b9c4d0; stroke-dasharray: 5 4 } .score-name { fill: #6b7a8a; font-size: 11px }
-.frame { fill: none; stroke: #8795a4 } .mark { stroke-width: 2 }
-.run { fill: #1f6fb5; stroke: #1f6fb5 } .published { fill: #ffffff; stroke: #c0561a } .outlook { fill: #ffffff; stroke: #2b8a57 }
-.front { fill: none; stroke-width: 1.5 } .front.published, .front.outlook { fill: none; stroke-dasharray: 2 3 } .front.run { fill: none }
-@media (prefers-color-scheme: dark) {
-.ground { fill: #12181f } text { fill: #dde5ee } .grid { stroke: #26313d } .score { stroke: #4b5a69 }
-.score-name { fill: #93a3b4 } .frame { stroke: #5c6b7b } .run { fill: #69b3f2; stroke: #69b3f2 }
-.published { fill: #12181f; stroke: #f09a5f } .outlook { fill: #12181f; stroke: #66cf98 } }
-"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,22 +105,62 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Frame:
-    """What part of the plane is shown: ms across, mAP in percent upwards; and where that lies in the picture."""
+    """What part of the plane is shown: ms across, mAP in percent upwards; and where that lies in the picture, pixels.
+
+    right: leaves room for the names of the score lines.
+    """
 
     low_ms: float
     high_ms: float
     low_map: float
     high_map: float
+    width: int = 960
+    height: int = 600
+    left: int = 62
+    top: int = 78
+    right: int = 960 - 78
+    bottom: int = 600 - 54
 
-    def x(self, ms: float) -> float:
-        """Pixels from the left."""
-        share = (ms - self.low_ms) / (self.high_ms - self.low_ms)
-        return LEFT_PX + share * (WIDTH_PX - LEFT_PX - RIGHT_PX)
+    @classmethod
+    def around(cls, marks: Sequence[Mark]) -> Frame:
+        """Show all marks with some room around them."""
+        times, maps = [mark.ms for mark in marks], [100 * mark.map50 for mark in marks]
+        across = max(max(times) - min(times), 0.2 * max(times), 1e-6)
+        upwards = max(max(maps) - min(maps), 2.0)
+        return cls(
+            low_ms=max(0.0, min(times) - 0.1 * across),
+            high_ms=max(times) + 0.1 * across,
+            low_map=max(0.0, min(maps) - 0.15 * upwards),
+            high_map=min(100.0, max(maps) + 0.15 * upwards),
+        )
 
-    def y(self, map_percent: float) -> float:
-        """Pixels from the top."""
-        share = (map_percent - self.low_map) / (self.high_map - self.low_map)
-        return HEIGHT_PX - BOTTOM_PX - share * (HEIGHT_PX - TOP_PX - BOTTOM_PX)
+    def place(self, ms: float, map_percent: float) -> tuple[float, float]:
+        """Pixels from the left and from the top."""
+        across = (ms - self.low_ms) / (self.high_ms - self.low_ms)
+        upwards = (map_percent - self.low_map) / (self.high_map - self.low_map)
+        x = self.left + across * (self.right - self.left)
+        return x, self.bottom - upwards * (self.bottom - self.top)
+
+    @property
+    def x_ticks(self) -> tuple[Tick, ...]:
+        """Round times."""
+        return ticks(self.low_ms, self.high_ms, most=8)
+
+    @property
+    def y_ticks(self) -> tuple[Tick, ...]:
+        """Round accuracies."""
+        return ticks(self.low_map, self.high_map, most=7)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreLine:
+    """A line of equal score, pixels, its name at the second end."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    name: str
 
 
 def picture(rows: Sequence[Row], *, title: str) -> str | None:
@@ -146,25 +168,20 @@ def picture(rows: Sequence[Row], *, title: str) -> str | None:
     marks = marks_of(rows)
     if not marks:
         return None
-    frame = _frame(marks)
-    return "\n".join(
-        [
-            (
-                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH_PX} {HEIGHT_PX}" width="{WIDTH_PX}" '
-                f'height="{HEIGHT_PX}" role="img" aria-label="{escape(title)}">'
-            ),
-            f"<style>{_STYLE}</style>",
-            f'<rect class="ground" width="{WIDTH_PX}" height="{HEIGHT_PX}"/>',
-            f'<text class="title" x="{LEFT_PX}" y="28">{escape(title)}</text>',
-            *_legend(marks),
-            *_axes(frame),
-            *_score_lines(frame),
-            *_fronts(marks, frame),
-            *_marks(marks, frame),
-            "</svg>",
-            "",
-        ]
+    frame = Frame.around(marks)
+    places = [frame.place(mark.ms, 100 * mark.map50) for mark in marks]
+    inside = (frame.left, frame.top, frame.right, frame.bottom)
+    labels = place_labels(places, [mark.label for mark in marks], inside=inside)
+    svg = render(
+        "sweep.svg.j2",
+        title=title,
+        frame=frame,
+        legend={kind: text for kind, text in LEGEND.items() if any(mark.kind == kind for mark in marks)},
+        scores=_score_lines(frame),
+        fronts=_fronts(marks, places),
+        marks=list(zip(marks, places, labels, strict=True)),
     )
+    return f"{svg}\n"
 
 
 def marks_of(rows: Iterable[Row]) -> list[Mark]:
@@ -200,93 +217,29 @@ def _names(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _frame(marks: Sequence[Mark]) -> Frame:
-    times, maps = [mark.ms for mark in marks], [100 * mark.map50 for mark in marks]
-    across, upwards = max(max(times) - min(times), 0.2 * max(times), 1e-6), max(max(maps) - min(maps), 2.0)
-    return Frame(
-        low_ms=max(0.0, min(times) - 0.1 * across),
-        high_ms=max(times) + 0.1 * across,
-        low_map=max(0.0, min(maps) - 0.15 * upwards),
-        high_map=min(100.0, max(maps) + 0.15 * upwards),
-    )
-
-
-def _legend(marks: Sequence[Mark]) -> list[str]:
-    drawn, x = [], float(LEFT_PX + 8)
-    for kind in (kind for kind in LEGEND if any(mark.kind == kind for mark in marks)):
-        drawn.append(_form(kind, x, 50))
-        drawn.append(f'<text x="{x + 12:.0f}" y="54">{LEGEND[kind]}</text>')
-        x += 40 + 6.5 * len(LEGEND[kind])
-    drawn.append(f'<line class="score" x1="{x:.0f}" x2="{x + 26:.0f}" y1="50" y2="50"/>')
-    drawn.append(f'<text x="{x + 34:.0f}" y="54">the same score; thin lines: Pareto fronts</text>')
-    return drawn
-
-
-def _form(kind: Kind, x: float, y: float) -> str:
-    if kind == "outlook":
-        return f'<path class="mark outlook" d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z"/>'
-    return f'<circle class="mark {kind}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
-
-
-def _axes(frame: Frame) -> list[str]:
-    right, bottom = WIDTH_PX - RIGHT_PX, HEIGHT_PX - BOTTOM_PX
-    drawn = []
-    for tick in ticks(frame.low_ms, frame.high_ms, most=8):
-        x = LEFT_PX + tick.at * (right - LEFT_PX)
-        drawn.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP_PX}" y2="{bottom}"/>')
-        drawn.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{tick.label}</text>')
-    for tick in ticks(frame.low_map, frame.high_map, most=7):
-        y = bottom - tick.at * (bottom - TOP_PX)
-        drawn.append(f'<line class="grid" x1="{LEFT_PX}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        drawn.append(f'<text x="{LEFT_PX - 8}" y="{y + 4:.1f}" text-anchor="end">{tick.label}</text>')
-    middle = (TOP_PX + bottom) / 2
-    return [
-        *drawn,
-        f'<rect class="frame" x="{LEFT_PX}" y="{TOP_PX}" width="{right - LEFT_PX}" height="{bottom - TOP_PX}"/>',
-        f'<text x="{(LEFT_PX + right) / 2:.0f}" y="{HEIGHT_PX - 12}" text-anchor="middle">i_time an image, ms</text>',
-        f'<text transform="translate(16 {middle:.0f}) rotate(-90)" text-anchor="middle">mAP at IoU 0.5, %</text>',
-    ]
-
-
-def _score_lines(frame: Frame) -> list[str]:
+def _score_lines(frame: Frame) -> list[ScoreLine]:
     """Lines mAP = score - 100 + i_time / 10, clipped to the frame."""
     low = competition_score(frame.low_map / 100, frame.high_ms)
     high = competition_score(frame.high_map / 100, frame.low_ms)
     step = nice_step((high - low) / SCORE_LINES)
-    drawn = []
+    lines: list[ScoreLine] = []
     for number in range(math.ceil(low / step), math.floor(high / step) + 1):
         score = number * step
         start_ms = max(frame.low_ms, 10 * (frame.low_map - score + 100))
         end_ms = min(frame.high_ms, 10 * (frame.high_map - score + 100))
-        if end_ms <= start_ms:
-            continue
-        ends = [(frame.x(ms), frame.y(score - 100 + ms / 10)) for ms in (start_ms, end_ms)]
-        (x1, y1), (x2, y2) = ends
-        drawn.append(f'<line class="score" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
-        at_right = end_ms == frame.high_ms
-        x, y, anchor = (x2 + 5, y2 + 4, "start") if at_right else (x2, y2 - 5, "middle")
-        text = f"{score:g}" if drawn else f"score {score:g}"
-        drawn.append(f'<text class="score-name" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>')
-    return drawn
+        if end_ms > start_ms:
+            (x1, y1), (x2, y2) = (frame.place(ms, score - 100 + ms / 10) for ms in (start_ms, end_ms))
+            name = f"{score:g}" if lines else f"score {score:g}"
+            lines.append(ScoreLine(x1=x1, y1=y1, x2=x2, y2=y2, name=name))
+    return lines
 
 
-def _fronts(marks: Sequence[Mark], frame: Frame) -> list[str]:
-    drawn = []
-    for kind in LEGEND:
-        places = [(mark.ms, mark.map50) if mark.kind == kind else None for mark in marks]
-        front = [marks[position] for position in pareto_front(places)]
-        if len(front) > 1:
-            points = " ".join(f"{frame.x(mark.ms):.1f},{frame.y(100 * mark.map50):.1f}" for mark in front)
-            drawn.append(f'<polyline class="front {kind}" points="{points}"/>')
-    return drawn
-
-
-def _marks(marks: Sequence[Mark], frame: Frame) -> list[str]:
-    places = [(frame.x(mark.ms), frame.y(100 * mark.map50)) for mark in marks]
-    inside = (LEFT_PX, TOP_PX, WIDTH_PX - RIGHT_PX, HEIGHT_PX - BOTTOM_PX)
-    labels = place_labels(places, [mark.label for mark in marks], inside=inside)
-    return [
-        f"<g><title>{escape(mark.title)}</title>{_form(mark.kind, x, y)}"
-        f'<text x="{label.x:.1f}" y="{label.y:.1f}" text-anchor="{label.anchor}">{escape(mark.label)}</text></g>'
-        for mark, (x, y), label in zip(marks, places, labels, strict=True)
-    ]
+def _fronts(
+    marks: Sequence[Mark], places: Sequence[tuple[float, float]]
+) -> dict[Kind, list[tuple[float, float]]]:
+    """The Pareto front of each kind, pixels; where there is more than one point on it."""
+    fronts = {
+        kind: pareto_front([(mark.ms, mark.map50) if mark.kind == kind else None for mark in marks])
+        for kind in LEGEND
+    }
+    return {kind: [places[one] for one in front] for kind, front in fronts.items() if len(front) > 1}
