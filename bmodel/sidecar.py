@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from bmodel.errors import ModelFileError
 from bmodel.files import write_whole
-from bmodel.validation import first_fault
+from bmodel.validation import ExactModel, first_fault
 
 SCHEMA_VERSION: Final = 1
 SIDECAR_SUFFIX: Final = ".spec.json"
@@ -24,13 +24,7 @@ LayoutName = Literal["heads", "decoded"]
 DType = Literal["float32", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32"]
 
 
-class Frozen(BaseModel):
-    """A value: no field may be added, changed or misspelt."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
-
-
-class TensorSpec(Frozen):
+class TensorSpec(ExactModel):
     """An input or output of the network as the file names it.
 
     A quantised value q stands for the real value (q - zero_point) * scale on outputs; on inputs
@@ -44,7 +38,7 @@ class TensorSpec(Frozen):
     zero_point: int = 0
 
 
-class HeadSpec(Frozen):
+class HeadSpec(ExactModel):
     """A raw detection head: which output it is, its stride in input pixels, its anchors (w, h) in input pixels."""
 
     output: int = Field(ge=0, description="position in ModelSpec.outputs")
@@ -52,7 +46,7 @@ class HeadSpec(Frozen):
     anchors_wh: tuple[tuple[float, float], ...] = Field(min_length=1)
 
 
-class Normalisation(Frozen):
+class Normalisation(ExactModel):
     """How 8-bit pixels become the network's input: (pixel - mean) * scale, a channel each, in `channels` order."""
 
     channels: Literal["rgb", "bgr"] = "rgb"
@@ -61,7 +55,7 @@ class Normalisation(Frozen):
     padding: int = Field(default=114, ge=0, le=255, description="grey value of the letterbox's border")
 
 
-class PredictedLatency(Frozen):
+class PredictedLatency(ExactModel):
     """What the compiler's schedule says of the chip's time; ms a launch (the whole batch), not an image."""
 
     raw_ms: float = Field(gt=0, description="the schedule's own figure")
@@ -72,7 +66,7 @@ class PredictedLatency(Frozen):
     note: str = ""
 
 
-class Verification(Frozen):
+class Verification(ExactModel):
     """How the compiled network compared with its ONNX twin on the simulator, a head each."""
 
     images: int = Field(ge=1)
@@ -81,7 +75,7 @@ class Verification(Frozen):
     passed: bool
 
 
-class ModelSpec(Frozen):
+class ModelSpec(ExactModel):
     """A network as a detector sees it: shapes, heads, classes, normalisation, and where it came from."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

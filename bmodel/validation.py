@@ -11,6 +11,12 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class ExactModel(FrozenModel):
+    """A value of which every field is known: none may be added or misspelt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 def first_fault(error: ValidationError, *, whole: str = "") -> str:
     """The first fault of a validation as `place: rule`.
 

@@ -21,8 +21,8 @@ from bmodel.compiler.compiler_tools import CALIBRATION_TABLE
 from bmodel.compiler.latency import LatencyReport
 from bmodel.errors import ModelFileError
 from bmodel.files import file_sha256
-from bmodel.sidecar import Frozen, Normalisation, Precision
-from bmodel.validation import first_fault
+from bmodel.sidecar import Normalisation, Precision
+from bmodel.validation import ExactModel, first_fault
 
 SCHEDULE: Final = "schedule.dat"
 OPERATIONS: Final = "operations.json"
@@ -30,7 +30,7 @@ LATENCY_SUFFIX: Final = ".latency.json"
 RECORD: Final = "build.json"
 
 
-class BuildRecord(Frozen):
+class BuildRecord(ExactModel):
     """How a build was made, and from what.
 
     regrouped_layers: what was taken out of the compiler's groups, for it was fed the wrong images there.

@@ -14,7 +14,8 @@ from typing import Final
 
 from bmodel.compiler.layers import LayerName, LayerNames
 from bmodel.compiler.schedule import CYCLES_PER_MS, Command, Schedule
-from bmodel.sidecar import Frozen, Precision, PredictedLatency
+from bmodel.sidecar import Precision, PredictedLatency
+from bmodel.validation import ExactModel
 
 RATIO: Final = 0.885
 RATIO_DEVIATION: Final = 0.041
@@ -31,7 +32,7 @@ PEAK_FLOPS: Final[dict[Precision, float]] = {"fp32": 2.2e12, "int8": 17.6e12, "m
 MEMORY_BYTES_PER_S: Final = 29.3e9
 
 
-class LayerCost(Frozen):
+class LayerCost(ExactModel):
     """What one layer costs in a launch, ms.
 
     compute_ms: the compute engine works for it. transfer_ms: data move for it. share: of the whole time, counting
@@ -45,7 +46,7 @@ class LayerCost(Frozen):
     share: float
 
 
-class EngineUse(Frozen):
+class EngineUse(ExactModel):
     """How busy the chip's two engines are, as shares of the whole time."""
 
     compute: float
@@ -54,7 +55,7 @@ class EngineUse(Frozen):
     idle: float
 
 
-class Roofline(Frozen):
+class Roofline(ExactModel):
     """Where the network stands between the chip's two limits.
 
     intensity and ridge: operations a byte of memory traffic, the network's and where the limits meet.
@@ -69,7 +70,7 @@ class Roofline(Frozen):
     bound: str
 
 
-class LatencyReport(Frozen):
+class LatencyReport(ExactModel):
     """All that the schedule tells of one launch; layers by cost, the dearest first."""
 
     precision: Precision

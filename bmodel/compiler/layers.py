@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from bmodel.errors import ModelFileError, ToolError
 from bmodel.onnx_file import OnnxNode
-from bmodel.sidecar import Frozen
+from bmodel.validation import ExactModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +101,7 @@ _RANKED: Final = re.compile(
 _NAMED: Final = re.compile(r'loc\("([^"]+)"\)')
 
 
-class RankedLayer(Frozen):
+class RankedLayer(ExactModel):
     """A layer and what the outputs lose when it alone is computed in INT8: 1 - cosine to FP32, averaged over heads."""
 
     name: str
@@ -109,7 +109,7 @@ class RankedLayer(Frozen):
     loss: float
 
 
-class LayerRanking(Frozen):
+class LayerRanking(ExactModel):
     """Layers by their loss, the worst first, and on how many images it was found.
 
     known: the compiler's names of everything in the network, weights as well.

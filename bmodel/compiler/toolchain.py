@@ -16,13 +16,13 @@ from pydantic import ValidationError
 
 from bmodel.errors import LibraryError
 from bmodel.libraries import TPU_MLIR_VERSION, cache_folder
-from bmodel.sidecar import Frozen
+from bmodel.validation import ExactModel
 
 LOCK_FILE: Final = Path(__file__).with_name("toolchain_lock.txt")
 RECORD_NAME: Final = "toolchain.json"
 
 
-class ToolchainRecord(Frozen):
+class ToolchainRecord(ExactModel):
     """What was installed; written last."""
 
     tpu_mlir: str

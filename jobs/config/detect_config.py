@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -46,15 +44,11 @@ from jobs.config.choices import (
     ScoreProtocol,
 )
 from jobs.config.paths import why_not_a_file
-from jobs.config.yaml_file import option_name, read_yaml_mapping
+from jobs.config.yaml_file import OptionsModel, read_yaml_mapping
 
 
-class DetectConfig(BaseModel):
+class DetectConfig(OptionsModel):
     """The options of `raysail detect`, checked; fields keep the order of the help text."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=option_name, populate_by_name=True, allow_inf_nan=False
-    )
 
     images: str = Field(
         min_length=1,

@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ConfigDict
 
 from bmodel.errors import ConfigurationError
+from bmodel.validation import ExactModel
 
 
 def option_name(key: str) -> str:
     """The name of an option: a field or key with `-` for `_`."""
     return key.replace("_", "-")
+
+
+class OptionsModel(ExactModel):
+    """A mapping whose keys have `-` for `_`, as on the command line and in YAML; no number is infinite or NaN."""
+
+    model_config = ConfigDict(alias_generator=option_name, populate_by_name=True, allow_inf_nan=False)
 
 
 def read_yaml_mapping(path: Path) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bmodel.sidecar import Frozen
+from bmodel.validation import ExactModel
 
 Fraction = float | None
 
 
-class CocoClassAp(Frozen):
+class CocoClassAp(ExactModel):
     """One class in COCO's protocol."""
 
     ap: Fraction = Field(description="mean over IoU 0.50:0.95")
@@ -21,7 +21,7 @@ class CocoClassAp(Frozen):
     objects: int = Field(description="objects of the class, crowds left out")
 
 
-class CocoAp(Frozen):
+class CocoAp(ExactModel):
     """COCO's protocol: 101 recall points, at most 100 detections of a class an image, crowds ignored."""
 
     ap: Fraction = Field(description="mean over IoU 0.50:0.95")
@@ -33,7 +33,7 @@ class CocoAp(Frozen):
     per_class: dict[str, CocoClassAp]
 
 
-class YoloClassAp(Frozen):
+class YoloClassAp(ExactModel):
     """One class in the YOLO authors' protocol."""
 
     ap: float = Field(description="mean over IoU 0.50:0.95")
@@ -43,7 +43,7 @@ class YoloClassAp(Frozen):
     objects: int
 
 
-class YoloAp(Frozen):
+class YoloAp(ExactModel):
     """The YOLO authors' protocol: all detections of all images, crowds left out of the truth."""
 
     ap: Fraction = Field(description="mean over IoU 0.50:0.95")
@@ -55,21 +55,21 @@ class YoloAp(Frozen):
     per_class: dict[str, YoloClassAp]
 
 
-class VocClassAp(Frozen):
+class VocClassAp(ExactModel):
     """One class in the VOC protocol."""
 
     ap50: float
     objects: int
 
 
-class VocAp(Frozen):
+class VocAp(ExactModel):
     """The competition's protocol: whole pixels, area under the monotone precision-recall curve at IoU 0.5."""
 
     ap50: Fraction
     per_class: dict[str, VocClassAp]
 
 
-class MeanAp(Frozen):
+class MeanAp(ExactModel):
     """One set of detections by all three protocols."""
 
     coco: CocoAp

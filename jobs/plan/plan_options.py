@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from bmodel.errors import ConfigurationError
 from bmodel.model_file import load_spec
@@ -15,7 +15,7 @@ from bmodel.sidecar import MODEL_SUFFIXES, SIDECAR_SUFFIX, ModelSpec, read_sidec
 from jobs.config.choices import MOST_BATCH, MOST_SHARD_SIZE, Precision
 from jobs.config.detect_config import describe_validation_error
 from jobs.config.paths import why_not_a_file
-from jobs.config.yaml_file import option_name
+from jobs.config.yaml_file import OptionsModel
 from jobs.plan.values import CardTime
 from jobs.study.run_sweep import read_predictions
 
@@ -39,12 +39,8 @@ def _size_hw(value: Any) -> Any:
     return int(found[1]), int(found[2])
 
 
-class PlanOptions(BaseModel):
+class PlanOptions(OptionsModel):
     """The options of `raysail plan`; fields keep the order of the help text."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=option_name, populate_by_name=True, allow_inf_nan=False
-    )
 
     images: Annotated[int, BeforeValidator(_count)] = Field(
         ge=1, description="how many images, as 250000 or 1e8"

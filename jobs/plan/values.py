@@ -11,8 +11,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from bmodel.errors import ConfigurationError
-from bmodel.sidecar import Frozen
-from bmodel.validation import first_fault
+from bmodel.validation import ExactModel, first_fault
 from jobs.config.paths import why_neither_file_nor_folder
 from jobs.measure.latency import ITimeSource
 from jobs.measure.metrics import METRICS, read_metrics
@@ -25,7 +24,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 CardTimeSource = ITimeSource | Literal["given"]
 
 
-class Value(Frozen):
+class Value(ExactModel):
     """A value whose numbers are finite."""
 
     model_config = ConfigDict(allow_inf_nan=False)

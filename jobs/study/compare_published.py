@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmodel.errors import ConfigurationError
-from bmodel.sidecar import Frozen
+from bmodel.validation import ExactModel
 from data.formats import FormatError, NamedBoxes, find_files, mean_time_ms, parse_named, read_text
 
 NO_BOXES = NamedBoxes(names=(), confidence=np.zeros(0), xyxy=np.zeros((0, 4)), time_ms=None)
@@ -34,7 +34,7 @@ class FileComparison:
     differences: tuple[Difference, ...]
 
 
-class Share(Frozen):
+class Share(ExactModel):
     """Boxes matched one to one at an overlap, as shares of either side; null where a side has no boxes."""
 
     iou: float
@@ -43,7 +43,7 @@ class Share(Frozen):
     of_ours: float | None
 
 
-class ConfidenceChange(Frozen):
+class ConfidenceChange(ExactModel):
     """Ours minus the published confidence, over the boxes matched at the strictest overlap."""
 
     mean: float
@@ -51,7 +51,7 @@ class ConfidenceChange(Frozen):
     largest_absolute: float
 
 
-class FileTimes(Frozen):
+class FileTimes(ExactModel):
     """The inference times that files tell, ms. i_time_ms: the mean over images; lines: each image once a line."""
 
     images: int
@@ -61,7 +61,7 @@ class FileTimes(Frozen):
     most_ms: float
 
 
-class ComparisonSummary(Frozen):
+class ComparisonSummary(ExactModel):
     """Two folders side by side; files are named without their suffix."""
 
     files_in_both: int

@@ -15,15 +15,16 @@ from data.formats import FormatError, find_files, match_labels, plain_name, read
 from data.ground_truth import read_ground_truth
 from jobs.config.detect_config import DetectConfig
 from jobs.config.paths import why_not_a_file
+from jobs.config.yaml_file import OptionsModel
 from jobs.inputs.images import list_images
 from jobs.inputs.resolve import load_model
 from jobs.measure.latency import ITimeSource
-from jobs.study.run_once import FilePart, config_of
+from jobs.study.run_once import config_of
 
 SetName = Literal["b-set", "validation"]
 
 
-class Network(FilePart):
+class Network(OptionsModel):
     """The network whose figures were published. make: how to come by the file, shown when it is not there."""
 
     file: Path
@@ -34,7 +35,7 @@ class Network(FilePart):
     make: str = ""
 
 
-class ImageSet(FilePart):
+class ImageSet(OptionsModel):
     """One image set. about: what belongs there, shown when it is not. options: of `raysail detect`, for it alone."""
 
     images: str
@@ -44,7 +45,7 @@ class ImageSet(FilePart):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class ExpectedMap(FilePart):
+class ExpectedMap(OptionsModel):
     """MAP at IoU 0.5, a fraction, by the protocol that `options` names for the score."""
 
     set: SetName
@@ -52,7 +53,7 @@ class ExpectedMap(FilePart):
     tolerance: float = Field(ge=0)
 
 
-class ExpectedTime(FilePart):
+class ExpectedTime(OptionsModel):
     """i_time, ms. source: where the figure must come from to be compared."""
 
     set: SetName
@@ -61,14 +62,14 @@ class ExpectedTime(FilePart):
     source: ITimeSource = "measured on BM1684"
 
 
-class ExpectedScore(FilePart):
+class ExpectedScore(OptionsModel):
     """The score of the two above."""
 
     published: float
     tolerance: float = Field(ge=0)
 
 
-class Expectations(FilePart):
+class Expectations(OptionsModel):
     """The published figures; what is left out is not asked for."""
 
     map50: ExpectedMap | None = None
@@ -82,7 +83,7 @@ class Expectations(FilePart):
         return self
 
 
-class Reproduction(FilePart):
+class Reproduction(OptionsModel):
     """The whole file. options: of `raysail detect`, for both sets."""
 
     title: str

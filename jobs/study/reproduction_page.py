@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
-from bmodel.sidecar import Frozen
+from bmodel.validation import ExactModel
 from jobs.config.choices import ScoreProtocol
 from jobs.measure.metrics import Metrics
 from jobs.measure.score import competition_score, map50_of
@@ -17,7 +17,7 @@ Verdict = Literal["pass", "fail", "not measurable"]
 IMAGES: Final = "images that went through"
 
 
-class Figure(Frozen):
+class Figure(ExactModel):
     """One figure. measured: null where it is not measurable, and `note` says why. deviation: measured - published."""
 
     name: str
@@ -121,7 +121,7 @@ VERDICTS: Final[dict[Verdict, str]] = {
 _DIGITS: Final = {"mAP@0.5": 4, "i_time (ms)": 2, "score": 2}
 
 
-class ReproductionResult(Frozen):
+class ReproductionResult(ExactModel):
     """All that a reproduction found. sets: metrics of the sets that ran. absent: what to put where for the others."""
 
     title: str

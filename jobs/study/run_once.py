@@ -8,13 +8,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from bmodel.errors import ConfigurationError
 from cluster.address import cluster_address
 from jobs.config.detect_config import DetectConfig, describe_validation_error, parse_config
 from jobs.config.paths import why_not_a_file
-from jobs.config.yaml_file import option_name, read_yaml_mapping
+from jobs.config.yaml_file import OptionsModel, option_name, read_yaml_mapping
 from jobs.console.stop_signals import Stopped
 from jobs.inputs.images import list_images
 from jobs.inputs.resolve import load_model, resolve_job
@@ -96,15 +96,7 @@ def _material(configuration: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in configuration.items() if name not in _IMMATERIAL}
 
 
-class FilePart(BaseModel):
-    """A mapping of such a file: keys with `-` for `_`, none that is unknown."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=option_name, populate_by_name=True, allow_inf_nan=False
-    )
-
-
-Part = TypeVar("Part", bound=FilePart)
+Part = TypeVar("Part", bound=OptionsModel)
 
 
 def read_job_file(path: Path, kind: type[Part]) -> Part:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import Field, field_validator, model_validator
 
 from jobs.config.choices import MODEL_SUFFIXES, Precision, PreprocessName
-from jobs.study.run_once import FilePart
+from jobs.config.yaml_file import OptionsModel
 
 PLACEHOLDERS: Final = ("model", "height", "width", "size", "precision", "batch")
 
@@ -29,7 +29,7 @@ def size_label(size_hw: tuple[int, int]) -> str:
     return f"{height}" if height == width else f"{height}x{width}"
 
 
-class NetworkSizes(FilePart):
+class NetworkSizes(OptionsModel):
     """A network's input sizes, heights before widths. stride: what a side is rounded up to a multiple of."""
 
     sizes: tuple[tuple[int, int], ...] = Field(min_length=1)
@@ -46,7 +46,7 @@ class NetworkSizes(FilePart):
         return height, width
 
 
-class PublishedPoint(FilePart):
+class PublishedPoint(OptionsModel):
     """What was published of one point; map50 is a fraction, a null was not published or cannot be read."""
 
     model: str
@@ -65,7 +65,7 @@ class PublishedPoint(FilePart):
         return parse_size(value)
 
 
-class Sweep(FilePart):
+class Sweep(OptionsModel):
     """The whole file. network-file: where a point's BModel lies, with `{model}`, `{size}` and so on for its parts.
 
     make: how to come by such a file. options: of `raysail detect`, for every point. predictions: a JSON file of

@@ -8,7 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from bmodel.sidecar import Frozen, Precision
+from bmodel.sidecar import Precision
+from bmodel.validation import ExactModel
 from jobs.config.choices import PreprocessName, ScoreProtocol
 from jobs.measure.latency import ITimeSource
 from jobs.measure.score import competition_score
@@ -79,7 +80,7 @@ def _point(
     )
 
 
-class Figures(Frozen):
+class Figures(ExactModel):
     """What a run found. map50: by the protocol of the score. run: its folder."""
 
     map50: float | None
@@ -93,14 +94,14 @@ class Figures(Frozen):
     run: str
 
 
-class Predicted(Frozen):
+class Predicted(ExactModel):
     """What the compiler's schedule says, corrected, ms an image; one standard deviation."""
 
     ms: float
     uncertainty_ms: float
 
 
-class PublishedFigures(Frozen):
+class PublishedFigures(ExactModel):
     """What was published. score_computed: from its mAP and i_time by the score's formula."""
 
     map50: float | None
@@ -110,7 +111,7 @@ class PublishedFigures(Frozen):
     note: str
 
 
-class Row(Frozen):
+class Row(ExactModel):
     """A point with what is known of it.
 
     reason: why it did not run, or what is wrong with its run. figures: null unless it ran. rank: by its score among

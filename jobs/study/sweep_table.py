@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bmodel.sidecar import Frozen
+from bmodel.validation import ExactModel
 from jobs.report.format import csv_text, figure, markdown_table, plural
 from jobs.study.sweep_file import size_label
 from jobs.study.sweep_points import Row, Status
@@ -13,7 +13,7 @@ _POINT = ("model", "size", "precision", "batch", "preprocess")
 _WORDS = ("model", "precision", "preprocess", "source", "why not", "note", "status")
 
 
-class SweepResult(Frozen):
+class SweepResult(ExactModel):
     """All points of a sweep in the order of its file."""
 
     title: str
@@ -160,5 +160,5 @@ def sweep_csv(rows: Sequence[Row]) -> str:
     )
 
 
-def _parts(value: Frozen | None, names: Sequence[str]) -> list[object]:
+def _parts(value: ExactModel | None, names: Sequence[str]) -> list[object]:
     return [None if value is None else getattr(value, name) for name in names]

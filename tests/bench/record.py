@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from bmodel.sidecar import Frozen
+from bmodel.validation import ExactModel
 
 
-class Goal(Frozen):
+class Goal(ExactModel):
     """What a figure should be."""
 
     at_least: float | None = None
@@ -22,7 +22,7 @@ class Goal(Frozen):
         )
 
 
-class Figure(Frozen):
+class Figure(ExactModel):
     """One number: the median of `values`, of which every round gave one.
 
     line: which of the nine things to show it belongs to. values: in `unit`, a ratio within one round wherever there
@@ -48,7 +48,7 @@ class Figure(Frozen):
         return None if self.goal is None else self.goal.met_by(self.value)
 
 
-class Table(Frozen):
+class Table(ExactModel):
     """Where the time goes, or what a choice was made from. Cells are numbers or words."""
 
     title: str
@@ -57,14 +57,14 @@ class Table(Frozen):
     note: str = ""
 
 
-class Machine(Frozen):
+class Machine(ExactModel):
     processor: str
     cores: int
     memory_gb: float
     kernel: str
 
 
-class Part(Frozen):
+class Part(ExactModel):
     """One part of the benchmarks, measured in one go on one machine.
 
     commit: of the code; changed: whether files of the product differed from it. load: the machine's load average
@@ -85,7 +85,7 @@ class Part(Frozen):
     versions: dict[str, str]
 
 
-class Bench(Frozen):
+class Bench(ExactModel):
     """All parts; each may be measured anew without the others."""
 
     schema_version: int = 1

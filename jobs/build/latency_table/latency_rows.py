@@ -9,14 +9,15 @@ from typing import Final
 
 from bmodel.compiler.latency import FP32_NOTE, RATIO, LatencyReport
 from bmodel.files import write_whole
-from bmodel.sidecar import Frozen, Precision
+from bmodel.sidecar import Precision
+from bmodel.validation import ExactModel
 from jobs.build.quantize.quantize_page import table
 from jobs.measure.score import competition_score
 
 COMMAND: Final = "python -m jobs.build.latency_table.make_latency_table"
 
 
-class TableRow(Frozen):
+class TableRow(ExactModel):
     """One network; times in ms an image, ratio: the schedule's over the vendor's measurement."""
 
     model: str

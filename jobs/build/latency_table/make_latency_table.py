@@ -22,7 +22,8 @@ from bmodel.compiler.compile import Calibration, CompileRequest, compile_network
 from bmodel.compiler.latency import LatencyReport
 from bmodel.errors import ConfigurationError
 from bmodel.files import replacing, write_whole
-from bmodel.sidecar import Frozen, Normalisation
+from bmodel.sidecar import Normalisation
+from bmodel.validation import ExactModel
 from data.scenes import TRAINING
 from jobs.build.compile.source_network import write_calibration_images
 from jobs.build.latency_table.latency_rows import PUBLISHED, Published, TableRow, make_row, write_tables
@@ -34,7 +35,7 @@ CALIBRATION_COUNT: Final = 2  # the ranges do not matter for time: few images, a
 Report = Callable[[str], None]
 
 
-class Compiled(Frozen):
+class Compiled(ExactModel):
     """What is kept of a compilation; the BModel itself is of no use to anybody."""
 
     report: LatencyReport

@@ -9,11 +9,12 @@ from pydantic import Field
 
 from bmodel.compiler.compiler_tools import CalibrationMethod
 from bmodel.compiler.layers import RankedLayer
-from bmodel.sidecar import Frozen, Precision, PredictedLatency
+from bmodel.sidecar import Precision, PredictedLatency
+from bmodel.validation import ExactModel
 from jobs.measure.mean_ap_values import MeanAp
 
 
-class Variant(Frozen):
+class Variant(ExactModel):
     """One way to compile the network. fp32_layers: mixed precision, what is not computed in INT8."""
 
     name: str
@@ -22,7 +23,7 @@ class Variant(Frozen):
     fp32_layers: tuple[str, ...] = ()
 
 
-class HeadError(Frozen):
+class HeadError(ExactModel):
     """How far one head is from FP32 under ONNX Runtime, over all tuning images."""
 
     stride: int
@@ -30,7 +31,7 @@ class HeadError(Frozen):
     relative_error: float = Field(description="root of the summed squares of differences, over that of FP32")
 
 
-class Tuned(Frozen):
+class Tuned(ExactModel):
     """A variant on the tuning images, whose truth nobody needs to know.
 
     agreement: AP50 of its detections when those of FP32 with a confidence of 0.25 and above are taken for the truth.
@@ -45,7 +46,7 @@ class Tuned(Frozen):
     images: int
 
 
-class Finalist(Frozen):
+class Finalist(ExactModel):
     """A variant on the scored images; everything by the chip simulator, a launch's time by the compiler's schedule."""
 
     variant: Variant
@@ -56,7 +57,7 @@ class Finalist(Frozen):
     seconds: float = Field(description="spent simulating")
 
 
-class Verdict(Frozen):
+class Verdict(ExactModel):
     """Whether a small set of FP32 layers brings the accuracy back.
 
     fp32_layers: of the smallest network within the tolerance and predicted to be faster than FP32; empty when INT8
@@ -72,7 +73,7 @@ class Verdict(Frozen):
     text: str
 
 
-class Study(Frozen):
+class Study(ExactModel):
     """The whole analysis."""
 
     command: str

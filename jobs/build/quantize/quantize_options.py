@@ -17,7 +17,7 @@ from bmodel.compiler.compile import CompileRequest, compile_network, describe_ca
 from bmodel.compiler.compiler_tools import CalibrationMethod
 from bmodel.errors import ConfigurationError, ModelFileError, ToolError
 from bmodel.files import write_whole
-from bmodel.sidecar import Frozen
+from bmodel.validation import ExactModel
 from jobs.build.compile.source_network import choose_images
 from jobs.config.choices import MOST_BATCH
 from jobs.inputs.images import list_images
@@ -123,7 +123,7 @@ def split_images(options: QuantizeOptions) -> ImageSplit:
 
 
 Report = Callable[[str], None]
-Value = TypeVar("Value", bound=Frozen)
+Value = TypeVar("Value", bound=ExactModel)
 
 
 class BudgetSpentError(ToolError):
