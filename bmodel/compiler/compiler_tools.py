@@ -65,7 +65,7 @@ class CompilerTools:
         self._expect(CALIBRATION_TABLE, "run_calibration")
 
     def search_layers(self, images: Path, count: int) -> str:
-        """Let the compiler rank the layers by what their INT8 costs; returns its log (layer_ranking.py reads it)."""
+        """Let the compiler rank the layers by what their INT8 costs; returns its log (`layers.py` reads it)."""
         self._run(
             f"ranking the layers by their error in INT8, on {count} images",
             "run_calibration",

@@ -17,6 +17,23 @@ from tests.helpers.processes import HANG_S
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 PHOTOGRAPH = ROOT / "data" / "sample" / "images"
+IMPORT_ALL = """
+import importlib, pkgutil
+
+count = 0
+for package in ("bmodel", "data", "tpu_worker", "cluster", "models", "jobs"):
+    folders = importlib.import_module(package).__path__
+    for module in pkgutil.walk_packages(folders, package + "."):
+        try:
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+                count += 1
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "onnx"):
+                raise
+print(count)
+"""
+"""Imports every module of the wheel; only what needs the extra `models` may fail for want of PyTorch or onnx."""
 
 
 def interpreters(version: str) -> Iterator[Path]:
@@ -76,6 +93,8 @@ def test_the_wheel_alone_runs_a_job(version: str, wheel: Path, tmp_path: Path) -
 
     where = succeeded(python, "-c", "import tpu_worker; print(tpu_worker.__file__)", folder=elsewhere)
     assert Path(where.strip()).is_relative_to(environment), "the checkout answers instead of the wheel"
+    assert int(succeeded(python, "-c", IMPORT_ALL, folder=elsewhere)) > 150
+    assert run(python, "-c", "import data.scenes", folder=elsewhere).returncode == 1, "it is for the checkout"
     assert "detect" in succeeded(raysail, "--help", folder=elsewhere)
     assert "yolo" in succeeded(python, "-m", "data.convert", "--help", folder=elsewhere).lower()
 

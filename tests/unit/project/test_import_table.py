@@ -6,6 +6,8 @@ Every import statement of the code is read, also those inside functions and unde
 from __future__ import annotations
 
 import ast
+import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +129,23 @@ def test_a_room_imports_lower_rooms_alone(package: str) -> None:
     """An order also means that no rooms import each other in a circle."""
     assert {room_of(path) for path in files_of(package)} == set(ROOMS[package])
     assert [problem for path in files_of(package) for problem in climbs(path, package)] == []
+
+
+def test_nothing_in_the_wheel_imports_what_is_left_out_of_it() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    [listed] = re.findall(r"^exclude = (\[.*\"data/sample\".*\])$", text, re.MULTILINE)
+    left_out = tuple(path.removesuffix(".py").replace("/", ".") for path in json.loads(listed))
+    problems = [
+        f"{name_of(path)}:{node.lineno}: '{module}' is not in the wheel"
+        for path in sources()
+        for module, node in modules_of(path)
+        if f"{module}.".startswith(tuple(f"{name}." for name in left_out))
+        and not f"{name_of(path).removesuffix('.py')}/".replace("/", ".").startswith(
+            tuple(f"{name}." for name in left_out)
+        )
+    ]
+    assert len(left_out) == 5
+    assert problems == []
 
 
 def test_networks_know_what_describes_a_model_and_nothing_else_of_bmodel() -> None:
