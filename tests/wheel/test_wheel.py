@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.connect import PACKAGES
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import HANG_S
 
@@ -73,6 +75,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     succeeded(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, ROOT, folder=folder)
     [built] = folder.glob("raysail-*.whl")
     return built
+
+
+def test_the_wheel_says_that_its_packages_are_typed(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    packages = {name.split("/")[0] for name in names if name.endswith("/__init__.py")}
+    assert packages == set(PACKAGES)
+    assert {f"{package}/py.typed" for package in packages} <= names
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -140,10 +140,13 @@ def cluster_spec(document: dict[str, Any]) -> ClusterSpec:
     return ClusterSpec.model_validate(found.spec)
 
 
-BOTH = pytest.mark.parametrize("name", ["raycluster.yaml", "rayjob.yaml"])
+EXAMPLE = str(ROOT / "docs" / "examples" / "kuberay_job.yaml")
+EACH = pytest.mark.parametrize(
+    "name", ["raycluster.yaml", "rayjob.yaml", EXAMPLE], ids=lambda name: Path(name).name
+)
 
 
-@BOTH
+@EACH
 def test_kuberay_objects_keep_the_fields_of_their_kind(name: str) -> None:
     assert cluster_spec(read(name)).auth_options.mode == "token"
 
@@ -172,7 +175,7 @@ def test_the_schema_refuses_a_broken_object(path: list[Any], value: object) -> N
         cluster_spec(document)
 
 
-@BOTH
+@EACH
 def test_kuberay_workers_register_the_cards_that_they_mount(name: str) -> None:
     [group] = cluster_spec(read(name)).worker_group_specs
     # KubeRay hands the value to a shell, hence the outer quotes and the escapes.
@@ -191,7 +194,7 @@ def test_kuberay_workers_register_the_cards_that_they_mount(name: str) -> None:
     assert container.resources.requests == container.resources.limits, "a guaranteed pod is never throttled"
 
 
-@BOTH
+@EACH
 def test_kuberay_workers_may_write_the_lock_folder_that_the_host_makes(name: str) -> None:
     [group] = cluster_spec(read(name)).worker_group_specs
     [container] = group.template.spec.containers
@@ -207,7 +210,7 @@ def test_kuberay_workers_may_write_the_lock_folder_that_the_host_makes(name: str
     )
 
 
-@BOTH
+@EACH
 def test_kuberay_mounts_only_volumes_that_are_there(name: str) -> None:
     spec = cluster_spec(read(name))
     for group in (spec.head_group_spec, *spec.worker_group_specs):
@@ -222,13 +225,14 @@ def test_both_kuberay_objects_describe_the_same_cluster() -> None:
     assert cluster_spec(read("raycluster.yaml")) == cluster_spec(read("rayjob.yaml"))
 
 
-def test_the_entrypoint_of_the_kuberay_job_is_a_command_that_would_run() -> None:
-    job = JobSpec.model_validate(RayObject.model_validate(read("rayjob.yaml")).spec)
+@pytest.mark.parametrize("name", ["rayjob.yaml", EXAMPLE], ids=lambda name: Path(name).name)
+def test_the_entrypoint_of_a_kuberay_job_is_a_command_that_would_run(name: str) -> None:
+    job = JobSpec.model_validate(RayObject.model_validate(read(name)).spec)
     program, command, *options = shlex.split(job.entrypoint)
     assert (program, command) == ("raysail", "detect")
     flags = [option for option in options if option.startswith("--")]
     assert {flag[2:].replace("-", "_") for flag in flags} <= set(DetectConfig.model_fields)
-    assert options[options.index("--output") + 1].startswith("/")
+    assert options[options.index("--output") + 1].startswith(("/", "s3://"))
     assert "--resume" in flags, "a second try goes on"
     assert job.backoff_limit > 0
 
