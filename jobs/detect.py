@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from cluster.address import cluster_address
 from cluster.cards.job_cards import JobCards, real_cards_of_cluster
 from cluster.connect import connected, nothing_on_stdout
 from cluster.pool.actors import start_actor
 from cluster.pool.pool import Outcome, WorkerPool
-from cluster.pool.results import lost_image_result
+from cluster.pool.results import ShardResult, lost_image_result
 from cluster.pool.slot_table import PoolLimits
 from cluster.pool.work import Shard, SlotState
 from cluster.pool.worker import CardWorker, WorkerSettings
@@ -35,6 +36,17 @@ from jobs.run.health import sampled_health
 from jobs.run.lock import run_lock
 from jobs.run.record import default_output, new_record, on_simulator, worker_records
 from jobs.run.store import open_store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detected:
+    """What a driver did of a run.
+
+    slots: what became of each card slot. detect_s: seconds from the first actor's start to the last commit.
+    """
+
+    slots: tuple[SlotState, ...] = ()
+    detect_s: float = 0.0
 
 
 def detect(config: DetectConfig) -> int:
@@ -56,14 +68,14 @@ def detect(config: DetectConfig) -> int:
         stack.enter_context(run_lock(store))
         run = begin_run(store, resume=config.resume, record=new_record(config, job, images))
         cards = JobCards(most=config.cards, needs_real=job.needs_card, of_host=job.cards_of_host)
-        began, slots = time.monotonic(), list[SlotState]()
+        detected = Detected()
         try:
             if run.log.image_count < len(images):
                 if not address:
                     with stop.while_ray_starts():
                         stack.enter_context(connected(None, local_resources=cards.local_resources()))
-                slots = _detect_images(config, job, images, run, cards, stop)
-            metrics = derive(config, job, run, slots, detect_s=time.monotonic() - began)
+                detected = _detect_images(config, job, images, run, cards, stop)
+            metrics = derive(config, job, run, detected.slots, detect_s=detected.detect_s)
         except Stopped as stopped:
             left = len(images) - run.log.image_count
             raise Stopped(f"{stopped}: {left} images are left in '{store.place}'; --resume goes on") from None
@@ -79,8 +91,8 @@ def _detect_images(
     cards: JobCards,
     stop: StopRequest,
     worker: type = CardWorker,
-) -> list[SlotState]:
-    """Do and commit what is left of the images; returns what became of each card slot.
+) -> Detected:
+    """Do and commit what is left of the images.
 
     worker: the class of the actors, made of a slot and WorkerSettings; a benchmark puts its own on the cards.
     """
@@ -89,7 +101,7 @@ def _detect_images(
         for sentence in run.log.voided:
             progress.tell(sentence)
         settings = WorkerSettings(device=job.device, detect=job.detect, run_started_s=run.record.started_s)
-        pool = WorkerPool(
+        pool: WorkerPool[ShardResult] = WorkerPool(
             start_worker=lambda slot: start_actor(worker, slot, settings),
             load=lambda shard: images.refs(shard.start, shard.stop),
             discover=cards.discover,
@@ -103,8 +115,10 @@ def _detect_images(
                 if not run.record.on_simulator and on_simulator(pool.slots):
                     run.update(on_simulator=True)
                 _commit(outcome, images, committer, progress)
+        committed_s = time.monotonic()
     run.update(workers=worker_records(pool.slots))
-    return pool.slots
+    began_s = committed_s if pool.first_start_s is None else pool.first_start_s
+    return Detected(slots=tuple(pool.slots), detect_s=committed_s - began_s)
 
 
 def _shards_left(config: DetectConfig, job: ResolvedJob, run: RunFolder, cards: JobCards) -> list[Shard]:
@@ -123,13 +137,25 @@ def _limits(config: DetectConfig) -> PoolLimits:
     )
 
 
-def _commit(outcome: Outcome, images: ImageList, committer: Committer, progress: RunProgress) -> None:
-    result = outcome.result
-    if outcome.lost is not None:
-        [image] = images.refs(outcome.shard.start, outcome.shard.stop)
-        result = lost_image_result(image, reason=outcome.lost, stage="inference", attempt=outcome.attempt)
+def _commit(
+    outcome: Outcome[ShardResult], images: ImageList, committer: Committer, progress: RunProgress
+) -> None:
+    result = outcome.result or _lost_image(outcome, images)
     committer.put(outcome.shard, result, outcome.attempt)
     progress.advance(len(outcome.shard), failed=result.failed_count)
+
+
+def _lost_image(outcome: Outcome[ShardResult], images: ImageList) -> ShardResult:
+    """The row of an image that no card could carry through.
+
+    A worker that lives raises for its device alone, so that stage is inference. A worker that died or hung cannot
+    say how far it was: the column keeps to its vocabulary, and the reason says that the stage is not known.
+    """
+    [image] = images.refs(outcome.shard.start, outcome.shard.stop)
+    reason = outcome.lost or "no reason is known"
+    if outcome.worker_ended:
+        reason = f"the worker died or hung at this image, in which stage is not known: {reason}"
+    return lost_image_result(image, reason=reason, stage="inference", attempt=outcome.attempt)
 
 
 command = detect_command(detect)

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.cards.card_slots import CardSlot
+from cluster.pool.slot_phase import SlotPhase, check_move
+from cluster.pool.worker_protocol import WorkerInfo
 
+FAILURES_BEFORE_QUARANTINE = 5
 FIRST_DEADLINE_S = 30.0
 DEADLINE_FACTOR = 10.0
 SMOOTHING = 0.3
@@ -76,44 +79,74 @@ class Flight:
 
 
 @dataclass(slots=True, eq=False)
+class StartedWorker:
+    """A slot's actor from its start to its end; times are monotonic seconds.
+
+    described: the answer it gives when it is ready. next_query_s: when the scheduler may next be asked whether it
+    waits for its card. is_waiting: what the scheduler said last.
+    """
+
+    handle: Any
+    described: Any
+    started_s: float
+    next_query_s: float = 0.0
+    is_waiting: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class SlotState:
     """A card slot as the pool sees it; times are monotonic seconds.
 
-    info: what its last worker said of itself. other_users: who shared the card when a worker of it was ready, of all
-    its workers. pids: its own workers' processes, as far as they got. held_by: who had its lock at the last try, until
-    the next. on_probe: whether it has failed so often that it must show first that it can still do what was done
-    before.
+    phase: changed by `move_to` alone.
+    worker: its actor, in the phases that have one.
+    info: what its last worker said of itself.
+    other_users: who shared the card when a worker of it was ready, of all its workers.
+    pids: its own workers' processes, as far as they are known.
+    flights: the attempts under way, oldest first.
+    start_at_s: the earliest start of its next worker.
     """
 
     slot: CardSlot
-    handle: Any = None
-    ready_ref: Any = None
-    ready: bool = False
-    info: Any = None
+    phase: SlotPhase = SlotPhase.FREE
+    worker: StartedWorker | None = None
+    info: WorkerInfo | None = None
     other_users: list[str] = field(default_factory=list)
     pids: set[int] = field(default_factory=set)
-    held_by: str = ""
     flights: list[Flight] = field(default_factory=list)
     failures_in_a_row: int = 0
     failures: int = 0
     restarts: int = 0
     start_at_s: float = 0.0
-    started_s: float = 0.0
-    ask_at_s: float = 0.0
-    on_probe: bool = False
-    quarantined: bool = False
-    gone: bool = False
     seconds_per_image: float = 0.0
-    told_simulator: bool = False
     last_error: str = ""
+
+    def move_to(self, phase: SlotPhase) -> None:
+        """Enter a phase; raises RuntimeError when the slot cannot come there from its own."""
+        check_move(self.phase, phase)
+        self.phase = phase
 
     @property
     def usable(self) -> bool:
         """Whether the slot works or may still come to work."""
-        return not self.quarantined and not self.gone
+        return self.phase not in {SlotPhase.QUARANTINED, SlotPhase.GONE}
+
+    @property
+    def ready(self) -> bool:
+        """Whether its worker takes work."""
+        return self.phase in {SlotPhase.WORKING, SlotPhase.PROBING}
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether it has failed for good."""
+        return self.phase is SlotPhase.QUARANTINED
+
+    @property
+    def must_be_probed(self) -> bool:
+        """Whether it failed so often in a row that its next worker must first repeat what succeeded before."""
+        return self.failures_in_a_row >= FAILURES_BEFORE_QUARANTINE
 
     def learn_speed(self, seconds: float, image_count: int) -> None:
-        """Take a finished attempt into the moving average of wall seconds an image."""
+        """Take a finished attempt into the moving average of wall seconds per image."""
         measured = seconds / image_count
         if self.seconds_per_image == 0.0:
             self.seconds_per_image = measured
@@ -190,10 +223,13 @@ class WorkQueue:
             self._suspects.append(work)
         return None
 
-    def forgive(self, slot: CardSlot) -> None:
-        """Drop what was held against work by a card that turned out to be bad itself."""
-        for work in list(self._suspects):
+    def forgive(self, slot: CardSlot, under_way: Iterable[Work]) -> None:
+        """Drop what is held against work by a card that turned out to be bad itself.
+
+        under_way: the work that is with other cards at present, which is cleared too.
+        """
+        for work in (*self._suspects, *under_way):
             work.failed_on = [other for other in work.failed_on if other != slot]
-            if not work.is_suspect:
-                self._suspects.remove(work)
-                self._orphans.append(work)
+        cleared = [work for work in self._suspects if not work.is_suspect]
+        self._suspects = deque(work for work in self._suspects if work.is_suspect)
+        self._orphans.extend(cleared)

@@ -19,6 +19,7 @@ from cluster.cards.card_slots import CardSlot
 from cluster.cards.card_users import DEVICES, CardUser, open_card
 from cluster.pool.live_metrics import WorkerMetrics
 from cluster.pool.results import ShardResult, shard_result
+from cluster.pool.worker_protocol import WorkerInfo
 from tpu_worker.detector import DetectOptions, Detector
 from tpu_worker.devices import CARD_DEVICES, DeviceOptions, open_device, open_preprocessor, runs_on_simulator
 from tpu_worker.values import ImageRef
@@ -34,23 +35,6 @@ class WorkerSettings:
     device: DeviceOptions
     detect: DetectOptions
     run_started_s: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerInfo:
-    """What a worker says of itself once it is ready; the warm-up is one batch on a blank input.
-
-    other_users: the other processes that had its card open before it and still have, whoever started them.
-    on_simulator: whether what passes for a card here is the chip simulator, so that its times are the CPU's.
-    """
-
-    host: str
-    pid: int
-    lock: str
-    load_ms: float
-    warmup_ms: float
-    other_users: tuple[str, ...] = ()
-    on_simulator: bool = False
 
 
 class CardWorker:
@@ -70,6 +54,7 @@ class CardWorker:
             device = open_device(options)
             loaded = time.monotonic()
             device.run(np.zeros(device.spec.input.shape, np.float32))
+            warm = time.monotonic()
         self._spec = device.spec
         self._detector = Detector(device, settings.detect, open_preprocessor(options))
         self._card = f"{slot.host}/{slot.device_id}"
@@ -80,7 +65,8 @@ class CardWorker:
             pid=os.getpid(),
             lock=str(self._lock.path),
             load_ms=(loaded - started) * 1000,
-            warmup_ms=(time.monotonic() - loaded) * 1000,
+            warmup_ms=(warm - loaded) * 1000,
+            batch=self._spec.batch,
             # Who only asked the card something is gone by now.
             other_users=tuple(str(user) for user in users if user.pid in still_there),
             on_simulator=options.name in CARD_DEVICES and runs_on_simulator(),

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from cluster.cards.card_slots import CardSlot
 from cluster.pool.results import ShardResult, shard_result
-from cluster.pool.worker import WorkerInfo, WorkerSettings
+from cluster.pool.worker import WorkerSettings
+from cluster.pool.worker_protocol import WorkerInfo
 from tests.bench.busiest import PUBLISHED_CANDIDATES, busiest, candidates
 from tests.bench.material import Recorded, find_material, recorded_heads
 from tests.bench.replay import ReplayDevice

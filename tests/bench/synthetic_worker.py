@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from cluster.cards.card_slots import CardSlot
 from cluster.pool.results import ShardResult, shard_result
-from cluster.pool.worker import WorkerInfo, WorkerSettings
+from cluster.pool.worker import WorkerSettings
+from cluster.pool.worker_protocol import WorkerInfo
 from tpu_worker.boxes import Detections
 from tpu_worker.values import ImageRef, ImageResult, StageTimes
 

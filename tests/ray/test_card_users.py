@@ -47,7 +47,7 @@ job = resolve_job(config, load_model(config), cards_of_cluster=None)
 run = begin_run(open_store(output), resume=False, record=new_record(config, job, found))
 cards = JobCards(most=None, needs_real=True, of_host=job.cards_of_host)
 with stoppable() as stop, nothing_on_stdout(), connected(None, local_resources=cards.local_resources()):
-    slots = _detect_images(config, job, found, run, cards, stop, WorkerOfFolder)
+    slots = _detect_images(config, job, found, run, cards, stop, WorkerOfFolder).slots
     derive(config, job, run, slots, detect_s=1.0)
 """
 REFUSED = """

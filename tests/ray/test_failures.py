@@ -18,6 +18,7 @@ import pytest
 from cluster.cards.job_cards import JobCards
 from cluster.pool.actors import start_actor
 from cluster.pool.pool import Outcome, WorkerPool
+from cluster.pool.results import ShardResult
 from cluster.pool.slot_table import PoolLimits
 from cluster.pool.work import Shard
 from cluster.pool.worker import CardWorker, WorkerSettings
@@ -61,15 +62,16 @@ def joined(nodes: CardCluster) -> Iterator[None]:
 
 def pool_of(
     start: Callable[[Any], Any], load: Callable[[Shard], Any], *, cards: int, told: list[str]
-) -> WorkerPool:
+) -> WorkerPool[ShardResult]:
     limits = PoolLimits(cards=cards, shard_deadline_s=120)
     discover = JobCards(most=cards, needs_real=False).discover
     return WorkerPool(start_worker=start, load=load, discover=discover, limits=limits, tell=told.append)
 
 
-def commit(outcomes: Iterator[Outcome], log: CommitLog) -> list[Outcome]:
+def commit(outcomes: Iterator[Outcome[ShardResult]], log: CommitLog) -> list[Outcome[ShardResult]]:
     done = []
     for outcome in outcomes:
+        assert outcome.result is not None
         assert log.add(outcome.shard, outcome.result, outcome.attempt) is not None
         done.append(outcome)
     return done

@@ -1,4 +1,4 @@
-"""The pool with workers that do as they are told: every shard comes back once, whatever breaks, and nothing waits for ever."""
+"""The pool with real processes: they start, are refused, crash, hang and wait; its decisions are in tests/unit/cluster/test_pool.py."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
 
-from bmodel.errors import DeviceError, RunError
+from bmodel.errors import DeviceError
 from cluster.cards.card_lock import CardLock
 from cluster.cards.card_slots import CardSlot
 from cluster.cards.job_cards import JobCards
@@ -24,6 +23,7 @@ from cluster.pool.actors import start_actor
 from cluster.pool.pool import Outcome, WorkerPool
 from cluster.pool.slot_table import PoolLimits
 from cluster.pool.work import Shard
+from cluster.pool.worker_protocol import WorkerInfo
 from tests.ray.conftest import SharedCluster
 
 
@@ -31,18 +31,15 @@ from tests.ray.conftest import SharedCluster
 class Orders:
     """What a worker does, by card and image.
 
-    refuse, die, hang: images at which it raises, exits its process or never answers. bad_cards: cards on which
-    every image is refused. bad_after: a file that the first shard makes, and then every card is such a card.
-    broken_cards: cards whose worker does not even start. slow_cards: seconds an image there. locks: a folder with a
-    lock file a card, which its worker takes. meeting: a folder in which each card signs when it gets a shard, or at its
+    refuse, die, hang: images at which it raises, exits its process or never answers. broken_cards: cards whose worker
+    does not even start. slow_cards: seconds per image there. locks: a folder with a lock file per card, which its
+    worker takes. meeting: a folder in which each card signs when it gets a shard, or at its
     start where that may be its end; none works on before two have, however long their processes take to start.
     """
 
     refuse: frozenset[int] = frozenset()
     die: frozenset[int] = frozenset()
     hang: frozenset[int] = frozenset()
-    bad_cards: frozenset[int] = frozenset()
-    bad_after: Path | None = None
     broken_cards: frozenset[int] = frozenset()
     slow_cards: dict[int, float] = field(default_factory=dict)
     locks: Path | None = None
@@ -51,6 +48,15 @@ class Orders:
 
 def lock_of(folder: Path, device_id: int) -> Path:
     return folder / f"{device_id}.lock"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """What a worker sends back."""
+
+    images: list[int]
+    device_id: int
+    failed_count: int = 0
 
 
 class ObedientWorker:
@@ -66,26 +72,23 @@ class ObedientWorker:
         if orders.locks is not None:
             self._lock = CardLock(lock_of(orders.locks, slot.device_id), wait_s=0.2)
 
-    def describe(self) -> Any:
-        return SimpleNamespace(warmup_ms=1.0, pid=os.getpid())
+    def describe(self) -> WorkerInfo:
+        return WorkerInfo(host=self._slot.host, pid=os.getpid(), lock="", load_ms=1.0, warmup_ms=1.0)
 
-    def process(self, images: list[int], _attempt: int) -> tuple[list[int], int]:
+    def process(self, images: list[int], _attempt: int) -> Rows:
         orders = self._orders
         self._sign()
         while orders.meeting is not None and len(list(orders.meeting.iterdir())) < 2:
             time.sleep(0.02)
-        has_gone_bad = orders.bad_after is not None and orders.bad_after.exists()
         for image in images:
             time.sleep(orders.slow_cards.get(self._slot.device_id, 0.0))
             if image in orders.die:
                 os._exit(1)
             if image in orders.hang:
                 time.sleep(3600)
-            if has_gone_bad or image in orders.refuse or self._slot.device_id in orders.bad_cards:
+            if image in orders.refuse:
                 raise DeviceError(f"card {self._slot.device_id} refuses image {image}")
-        if orders.bad_after is not None:
-            orders.bad_after.touch()
-        return images, self._slot.device_id
+        return Rows(images=images, device_id=self._slot.device_id)
 
     def _sign(self) -> None:
         if self._orders.meeting is not None:
@@ -108,9 +111,9 @@ def here(cluster: SharedCluster) -> Iterator[None]:
 class Run:
     """A pool's run: its outcomes in order, what it told the user, and the cards that answered."""
 
-    outcomes: list[Outcome]
+    outcomes: list[Outcome[Rows]]
     said: list[str]
-    pool: WorkerPool
+    pool: WorkerPool[Rows]
 
     def images(self, *, lost: bool) -> list[int]:
         return sorted(
@@ -122,7 +125,7 @@ class Run:
 
     @property
     def cards(self) -> set[int]:
-        return {outcome.result[1] for outcome in self.outcomes if outcome.lost is None}
+        return {outcome.result.device_id for outcome in self.outcomes if outcome.result is not None}
 
 
 def carry_out(
@@ -133,7 +136,7 @@ def carry_out(
     cards: int = 2,
     most: int | None = None,
     check: Callable[[], None] = lambda: None,
-    outcomes: list[Outcome] | None = None,
+    outcomes: list[Outcome[Rows]] | None = None,
     said: list[str] | None = None,
     pause_s: float = 0.0,
     **limits: Any,
@@ -146,7 +149,7 @@ def carry_out(
     said = [] if said is None else said
     limits = {"shard_deadline_s": 120.0, **limits}
     all_cards = JobCards(most=None, needs_real=False)
-    pool = WorkerPool(
+    pool: WorkerPool[Rows] = WorkerPool(
         start_worker=lambda slot: start_actor(ObedientWorker, slot, orders),
         load=lambda shard: list(range(shard.start, shard.stop)),
         discover=lambda: [slot for slot in all_cards.discover() if slot.device_id < cards],
@@ -158,8 +161,8 @@ def carry_out(
     for outcome in pool.run(shards):
         time.sleep(0 if outcomes else pause_s)
         outcomes.append(outcome)
-        if outcome.lost is None:
-            assert outcome.result[0] == list(range(outcome.shard.start, outcome.shard.stop))
+        if outcome.result is not None:
+            assert outcome.result.images == list(range(outcome.shard.start, outcome.shard.stop))
     return Run(outcomes=outcomes, said=said, pool=pool)
 
 
@@ -174,53 +177,13 @@ def test_every_shard_comes_back_once_and_both_cards_work(tmp_path: Path) -> None
     assert run.said == []
 
 
-def test_no_shards_is_no_run() -> None:
-    assert carry_out(Orders(), total=0).outcomes == []
-
-
-@pytest.mark.parametrize("cards", [1, 2])
-def test_an_image_that_every_card_refuses_is_lost_alone(cards: int) -> None:
-    """Two cards once passed it to each other for ever, since each had failed on it before."""
-    run = carry_out(Orders(refuse=frozenset({7})), cards=cards)
-    assert run.images(lost=True) == [7]
-    assert run.images(lost=False) == [index for index in range(12) if index != 7]
-    [lost] = [outcome for outcome in run.outcomes if outcome.lost]
-    assert lost.lost is not None
-    assert "refuses image 7" in lost.lost
-    assert not any(state.quarantined for state in run.pool.slots)
-
-
-def test_an_image_that_kills_workers_is_lost_alone() -> None:
-    run = carry_out(Orders(die=frozenset({4})), total=8, size=2)
-    assert run.images(lost=True) == [4]
-    assert run.images(lost=False) == [0, 1, 2, 3, 5, 6, 7]
-
-
-def test_many_bad_images_in_a_row_do_not_cost_the_only_card() -> None:
-    """More failures in a row than a card may have, but it can still do what it did before."""
-    run = carry_out(Orders(refuse=frozenset({4, 5})), total=6, size=1, cards=1)
-    assert run.images(lost=True) == [4, 5]
-    assert run.images(lost=False) == [0, 1, 2, 3]
-    [state] = run.pool.slots
-    assert state.failures >= 5
-    assert not state.quarantined
-
-
-def test_a_card_that_goes_bad_is_quarantined_and_costs_no_image(tmp_path: Path) -> None:
-    """It does its first shards and refuses all others."""
-    outcomes: list[Outcome] = []
-    with pytest.raises(RunError, match=r"no card is left of 1: card 0 refuses image \d$"):
-        carry_out(Orders(bad_after=tmp_path / "one shard is done"), size=1, cards=1, outcomes=outcomes)
-    # Two shards are under way at once: which is done, or whether both are, is chance.
-    assert 1 <= len(outcomes) <= 2
-    assert all(outcome.lost is None and len(outcome.shard) == 1 for outcome in outcomes)
-
-
-def test_a_bad_card_leaves_all_work_to_a_good_one(tmp_path: Path) -> None:
-    run = carry_out(Orders(bad_cards=frozenset({0}), meeting=tmp_path), total=20, size=2)
-    assert run.images(lost=False) == list(range(20))
-    assert run.cards == {1}
-    assert {state.slot.device_id: state.failures > 0 for state in run.pool.slots} == {0: True, 1: False}
+def test_images_that_kill_workers_or_are_refused_are_lost_alone() -> None:
+    run = carry_out(Orders(die=frozenset({4}), refuse=frozenset({7})), total=8, size=2)
+    assert run.images(lost=True) == [4, 7]
+    assert run.images(lost=False) == [0, 1, 2, 3, 5, 6]
+    reasons = {outcome.shard.start: outcome.lost or "" for outcome in run.outcomes}
+    assert "refuses image 7" in reasons[7]
+    assert "ActorDiedError" in reasons[4]
 
 
 def test_a_worker_that_does_not_start_names_its_reason(tmp_path: Path) -> None:
@@ -231,32 +194,11 @@ def test_a_worker_that_does_not_start_names_its_reason(tmp_path: Path) -> None:
     assert any("card 1 cannot load the network" in sentence for sentence in run.said), run.said
 
 
-def test_when_no_card_is_left_the_run_ends_with_the_reason() -> None:
-    with pytest.raises(RunError, match=r"no card is left of 1: .*card 0 cannot load the network"):
-        carry_out(Orders(broken_cards=frozenset({0, 1, 2})), cards=1)
-
-
 def test_a_worker_that_hangs_is_replaced_after_its_deadline() -> None:
     run = carry_out(Orders(hang=frozenset({2})), total=4, size=1, cards=1, shard_deadline_s=2.0)
     assert run.images(lost=True) == [2]
     assert run.images(lost=False) == [0, 1, 3]
     assert any("no answer within the shard's deadline of 2.0 s" in sentence for sentence in run.said)
-
-
-def test_answers_that_came_while_nobody_looked_are_not_late() -> None:
-    """Where taking a result takes longer than a shard may, as with a disk that hangs, no card is to blame."""
-    # Both shards are under way at once, and the short one is taken first.
-    run = carry_out(Orders(slow_cards={0: 0.5}), total=4, cards=1, pause_s=4.0, shard_deadline_s=3.0)
-    assert run.images(lost=False) == list(range(4))
-    assert run.said == []
-    assert [state.failures for state in run.pool.slots] == [0]
-
-
-def test_the_last_shard_of_a_slow_card_is_run_on_an_idle_one_too() -> None:
-    run = carry_out(Orders(slow_cards={0: 3600.0}), total=4, size=1)
-    assert run.images(lost=False) == [0, 1, 2, 3]
-    assert run.cards == {1}
-    assert not any(state.failures for state in run.pool.slots), "nobody waited for the slow card"
 
 
 def test_a_request_to_stop_ends_the_run_and_its_workers() -> None:
@@ -294,64 +236,6 @@ def test_a_card_whose_lock_is_taken_is_waited_for_and_the_others_finish_without_
     [said] = run.said
     assert re.fullmatch(TAKEN + ": waiting for it", said)
     assert all(state.failures == 0 and state.usable for state in run.pool.slots)
-
-
-def test_a_lock_that_comes_free_ends_the_wait_and_the_deadline_for_lost_cards_does_not(
-    tmp_path: Path,
-) -> None:
-    lock, said, told_at = CardLock(lock_of(tmp_path, 0)), list[str](), list[float]()
-
-    def check() -> None:
-        if said:
-            told_at.append(time.monotonic())
-            if told_at[-1] - told_at[0] > 5:
-                lock.release()
-
-    run = carry_out(Orders(locks=tmp_path), cards=1, check=check, said=said, no_card_s=1.0)
-    assert run.images(lost=False) == list(range(12))
-    assert told_at[-1] - told_at[0] > 5
-    assert len(said) == 1, said
-
-
-def test_a_taken_lock_that_is_not_waited_for_ends_the_run(tmp_path: Path) -> None:
-    lock = CardLock(lock_of(tmp_path, 0))
-    try:
-        with pytest.raises(RunError, match=f"^{TAKEN}, and --no-wait is given$"):
-            carry_out(Orders(locks=tmp_path), cards=1, wait_for_cards=False)
-    finally:
-        lock.release()
-
-
-def test_a_free_card_is_used_instead_of_one_whose_lock_is_taken(tmp_path: Path) -> None:
-    """As within a cluster: then nobody waits, and nothing has to be said."""
-    lock = CardLock(lock_of(tmp_path, 0))
-    try:
-        run = carry_out(Orders(locks=tmp_path), cards=2, most=1, wait_for_cards=False)
-    finally:
-        lock.release()
-    assert run.images(lost=False) == list(range(12))
-    assert run.cards == {1}
-    assert run.said == []
-
-
-def test_a_wait_for_a_lock_can_be_stopped(tmp_path: Path) -> None:
-    class AskedToStop(Exception):
-        pass
-
-    calls = []
-
-    def check() -> None:
-        calls.append(time.monotonic())
-        if calls[-1] - calls[0] > 6.0:
-            raise AskedToStop
-
-    lock = CardLock(lock_of(tmp_path, 0))
-    try:
-        with pytest.raises(AskedToStop):
-            carry_out(Orders(locks=tmp_path), cards=1, check=check)
-    finally:
-        lock.release()
-    assert max(after - before for before, after in pairwise(calls)) < 5.0
 
 
 def test_workers_run_the_drivers_own_code() -> None:

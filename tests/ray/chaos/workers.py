@@ -5,21 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.cards.card_slots import CardSlot
 from cluster.pool.results import ShardResult
+from cluster.pool.worker_protocol import WorkerInfo
 from tests.helpers.run_rows import rows_of
 from tpu_worker.values import ImageRef
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Info:
-    """What the pool asks of a worker that is ready."""
-
-    pid: int
-    warmup_ms: float = 1.0
 
 
 class PatientWorker:
@@ -30,8 +22,8 @@ class PatientWorker:
         self._waits = waits
         self._diary = diary
 
-    def describe(self) -> Info:
-        return Info(pid=os.getpid())
+    def describe(self) -> WorkerInfo:
+        return WorkerInfo(host=self._slot.host, pid=os.getpid(), lock="", load_ms=1.0, warmup_ms=1.0)
 
     def process(self, images: Sequence[ImageRef], attempt: int) -> ShardResult:
         if awaited := self._waits.get((images[0].index, attempt)):

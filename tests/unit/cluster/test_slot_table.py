@@ -7,8 +7,9 @@ import pytest
 from bmodel.errors import CardTakenError, DeviceError, RaysailError
 from cluster.cards.card_slots import CardSlot
 from cluster.cards.placement import holder_of
+from cluster.pool.slot_phase import SlotPhase
 from cluster.pool.slot_table import PoolLimits, SlotTable
-from cluster.pool.work import SlotState
+from tests.helpers.scripted_ray import NEVER, ScriptedRay
 
 SLOT = CardSlot(node_id="0" * 8, host="here", device_id=0)
 
@@ -18,7 +19,7 @@ def taken_by(pid: int) -> CardTakenError:
 
 
 @pytest.mark.parametrize(
-    ("error", "is_let_be"),
+    ("error", "is_waited_for"),
     [
         (taken_by(7), False),
         (taken_by(77), True),
@@ -27,13 +28,20 @@ def taken_by(pid: int) -> CardTakenError:
         (None, False),
     ],
 )
-def test_only_another_jobs_card_is_let_be(error: RaysailError | None, is_let_be: bool) -> None:
+def test_only_another_jobs_card_is_waited_for(error: RaysailError | None, is_waited_for: bool) -> None:
+    cluster = ScriptedRay(start_reply=lambda *_: NEVER)
     table = SlotTable(
-        start_worker=lambda _: None, discover=lambda: [SLOT], limits=PoolLimits(), tell=lambda _: None
+        start_worker=cluster.start,
+        discover=lambda: [SLOT],
+        limits=PoolLimits(),
+        tell=lambda _: None,
+        calls=cluster,
     )
-    state = SlotState(slot=SLOT, pids={7})
-    assert table.let_be(state, error) == is_let_be
-    assert bool(state.held_by) == is_let_be
+    table.refresh(0.0)
+    [state] = table.states
+    state.pids = {7}
+    assert table.waits_for_other_job(state, error) == is_waited_for
+    assert state.phase is (SlotPhase.HELD if is_waited_for else SlotPhase.STARTING)
     assert state.failures == 0
 
 

@@ -148,7 +148,7 @@ def test_forgiven_work_is_no_suspect_any_more() -> None:
     for work in both:
         assert work is not None
         queue.failed(work, A, "made up")
-    queue.forgive(A)
+    queue.forgive(A, ())
     assert take(queue, A, [B], is_busy=True) is both[0]
     assert take(queue, B, [A]) is both[1]
     assert queue.is_empty()
@@ -161,10 +161,21 @@ def test_forgiving_one_card_keeps_what_another_says() -> None:
     queue.failed(work, A, "made up")
     assert take(queue, B, [A]) is work
     queue.failed(work, B, "made up")
-    queue.forgive(A)
+    queue.forgive(A, ())
     assert work.failed_on == [B]
     assert take(queue, B, [A]) is None
     assert take(queue, A, [B]) is work
+
+
+def test_work_under_way_on_another_card_is_forgiven_too() -> None:
+    queue = WorkQueue([Shard(0, 4)])
+    work = take(queue, A, [B])
+    assert work is not None
+    queue.failed(work, A, "made up")
+    assert take(queue, B, [A]) is work
+    queue.forgive(A, [work])
+    assert not work.is_suspect
+    assert queue.is_empty(), "it is under way, and waits nowhere"
 
 
 # The account of a card.
