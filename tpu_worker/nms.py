@@ -80,8 +80,8 @@ def _overlapping_pairs(
     Boxes are sorted by class and left edge. IoU is at most the shared width over the greater width, so a box
     overlaps enough only with boxes whose left edge lies within the first (1 - iou) of its width.
     """
-    # One key for class and left edge: classes lie further apart than any box is wide, and float64 leaves float32's
-    # edges apart.
+    # One key for class and left edge: classes lie further apart than any box is wide. Edges next to 0 that differ by
+    # less than the key's rounding may change places, so a pair's own left edges decide, not their order.
     lefts = xyxy[:, 0]
     key = class_id * (xyxy[:, 2].max() - lefts.min() + 1.0) + lefts
     order = key.argsort(kind="stable")
@@ -90,7 +90,7 @@ def _overlapping_pairs(
     width = right - left
     reach = key.searchsorted(key + ((1.0 - iou) * width + _SLACK_PX), side="right")
     first, second = _runs(np.arange(1, len(xyxy) + 1), reach)
-    shared_w = np.minimum(right[first], right[second]) - left[second]
+    shared_w = np.minimum(right[first], right[second]) - np.maximum(left[first], left[second])
     shared_h = np.minimum(bottom[first], bottom[second]) - np.maximum(top[first], top[second])
     shared = np.maximum(shared_w, 0.0) * np.maximum(shared_h, 0.0)
     area = width * (bottom - top)

@@ -33,6 +33,8 @@ def arrays(
 @given(labelled, limits, st.integers(1, 70))
 @times(4)
 @example([((0, 0, 4, 4), 0), ((0, 0, 4, 2), 0), ((0, 0, 4, 3), 0)], 0.5, 70)
+# Left edges that the sort key, shifted apart by class, cannot tell apart any more.
+@example([((0, 0, 2, 0), 0), ((0, 0, 0, 1), 1), ((-(2.0**-52), 0, 0, 2), 1)], 0.0, 3)
 def test_equals_the_plain_reference(
     boxes: list[tuple[tuple[float, float, float, float], int]], iou: float, max_detections: int
 ) -> None:
