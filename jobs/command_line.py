@@ -76,7 +76,7 @@ COMMANDS = (
         "jobs.commands.reproduce:command",
         "Reproduce a published result, and say whether it was.",
     ),
-    Command("plan", "jobs.commands.plan:command", "Work out images a second, hours and hosts for a job."),
+    Command("plan", "jobs.commands.plan:command", "Work out images per second, hours and hosts for a job."),
     Command("node", "jobs.commands.node:command", "Start or stop this host's part of a cluster."),
     Command("doctor", "jobs.commands.doctor:command", "Check this host, its cards and its cluster."),
 )

@@ -29,7 +29,7 @@ def command(
     *,
     precision: Annotated[str, typer.Option(metavar="|".join(PRECISIONS))] = "fp32",
     batch: Annotated[
-        str | None, typer.Option(metavar="N[,N]", help="images a launch; a BModel for each")
+        str | None, typer.Option(metavar="N[,N]", help="images per launch; a BModel for each")
     ] = None,
     size: Annotated[
         str | None, typer.Option(metavar="SIDE|HxW[,…]", help="input size, pixels; a BModel for each")
@@ -51,7 +51,7 @@ def command(
         bool, typer.Option("--quantised-io", help="INT8: 8-bit inputs and outputs")
     ] = False,
     anchors: Annotated[str | None, typer.Option(metavar="yolov7|yolov5|FILE")] = None,
-    class_names: Annotated[Path | None, typer.Option(metavar="FILE", help="one class name a line")] = None,
+    class_names: Annotated[Path | None, typer.Option(metavar="FILE", help="one class name per line")] = None,
     verify_images: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="compare on these; the calibration's or the sample's by default"),
@@ -59,7 +59,7 @@ def command(
     verify_count: Annotated[
         int, typer.Option(metavar="N", help="on how many of them; 0 leaves it unverified")
     ] = 2,
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="gets a folder a build")] = Path("build"),
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="gets one folder per build")] = Path("build"),
     copy_to: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="gets BModel and sidecar as well")
     ] = None,

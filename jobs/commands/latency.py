@@ -93,7 +93,7 @@ def describe(report: LatencyReport, *, batch: int | None, layers: int) -> list[s
         ),
         "functions: " + ", ".join(f"{name} {value:.3g} ms" for name, value in report.functions_ms.items()),
         (
-            f"roofline: {roofline.intensity:.0f} operations a byte (limits meet at {roofline.ridge:.0f}), bound by "
+            f"roofline: {roofline.intensity:.0f} operations per byte (limits meet at {roofline.ridge:.0f}), bound by "
             f"{roofline.bound}; {roofline.attained_flops_per_s / 1e12:.3g} of {roofline.limit_flops_per_s / 1e12:.3g} "
             "TFLOP/s"
         ),

@@ -39,7 +39,7 @@ def command(
             metavar="STEM", help="results: STEM.json and STEM.md; int8 in the output folder by default"
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(metavar="N", help="images a launch")] = 1,
+    batch: Annotated[int, typer.Option(metavar="N", help="images per launch")] = 1,
     calibration_count: Annotated[int, typer.Option(metavar="N", help="images to find ranges on")] = 100,
     tuning_count: Annotated[int, typer.Option(metavar="N", help="images to choose by, at most 32")] = 16,
     search_count: Annotated[int, typer.Option(metavar="N", help="images to rank layers on, at most 32")] = 16,
@@ -48,7 +48,7 @@ def command(
     tolerance: Annotated[float, typer.Option(metavar="AP50", help="what a mixed network may lose")] = 0.005,
     minutes: Annotated[float, typer.Option(metavar="N", help="of work, earlier runs' counted in")] = 60.0,
     anchors: Annotated[str | None, typer.Option(metavar="yolov7|yolov5|FILE")] = None,
-    class_names: Annotated[Path | None, typer.Option(metavar="FILE", help="one class name a line")] = None,
+    class_names: Annotated[Path | None, typer.Option(metavar="FILE", help="one class name per line")] = None,
 ) -> None:
     """Compare FP32, INT8 and mixed precision on the chip simulator: accuracy, errors, predicted time, score."""
     options = QuantizeOptions(

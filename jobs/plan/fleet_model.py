@@ -66,7 +66,7 @@ def pace(costs: HostCosts, card: CardTime, fleet: Fleet, work: Work) -> Pace:
     images_per_s = low
     idle_ms = _idle_ms(costs, fleet, busy=images_per_s / cores_capacity)
     cards_capacity = _cards_capacity(costs, card, fleet, busy=images_per_s / cores_capacity)
-    what = f"{fleet.cards} x {card.image_ms:.4g} ms an image"
+    what = f"{fleet.cards} x {card.image_ms:.4g} ms per image"
     listed = [*others, (CARD, cards_capacity, what)]
     return Pace(
         images_per_s=images_per_s,
@@ -80,7 +80,7 @@ def pace(costs: HostCosts, card: CardTime, fleet: Fleet, work: Work) -> Pace:
 
 
 def _fixed_stations(costs: HostCosts, fleet: Fleet, work: Work) -> list[tuple[str, float, str]]:
-    """Name, images a second, and what it consists of, for each station whose capacity is its own."""
+    """Name, images per second, and what it consists of, for each station whose capacity is its own."""
     stations = _bandwidths(costs, fleet)
     workers_ms = costs.crowded_ms(fleet.cards_per_host / fleet.cores_per_host)
     cpu_ms = workers_ms + (costs.driver_image_ms + costs.shard_ms / work.shard_size) / fleet.hosts
@@ -115,7 +115,7 @@ def _bandwidths(costs: HostCosts, fleet: Fleet) -> list[tuple[str, float, str]]:
             (
                 "storage",
                 fleet.storage_bytes_per_s / costs.image_bytes,
-                f"{costs.image_bytes / 1e3:.4g} kB an image",
+                f"{costs.image_bytes / 1e3:.4g} kB per image",
             )
         )
     if fleet.network_bytes_per_s is not None:
@@ -124,7 +124,7 @@ def _bandwidths(costs: HostCosts, fleet: Fleet) -> list[tuple[str, float, str]]:
             (
                 "network",
                 fleet.hosts * fleet.network_bytes_per_s / moved,
-                f"{moved / 1e3:.4g} kB an image in and out of its host",
+                f"{moved / 1e3:.4g} kB per image in and out of its host",
             )
         )
     return stations
@@ -164,7 +164,7 @@ def cards_carried(costs: HostCosts, card: CardTime, fleet: Fleet) -> float:
 
 
 def pace_range(costs: HostCosts, card: CardTime, fleet: Fleet, work: Work) -> tuple[float, float]:
-    """The pace with the card slower and faster by the uncertainty of its time, images a second."""
+    """The pace with the card slower and faster by the uncertainty of its time, images per second."""
     slow, fast = (
         card.model_copy(update={"image_ms": max(card.image_ms + sign * card.uncertainty_ms, 1e-3)})
         for sign in (1, -1)

@@ -194,7 +194,7 @@ _NAMES = {
 
 
 def page(plan: FleetPlan) -> str:
-    """The whole plan, a fact a line."""
+    """The whole plan, one fact per line."""
     return (
         "\n".join(
             [*_question(plan), "", *_stations(plan.stations), "", *_answer(plan), "", *_footprint(plan)]
@@ -211,7 +211,7 @@ def _question(plan: FleetPlan) -> list[str]:
     return [
         f"{count(plan.images)} images of {decimal(costs.image_megapixels)} megapixels, {decimal(costs.image_bytes / 1e3)} kB",
         f"network: {card.network}, {card.precision}, input {height} {TIMES} {width}, batch {card.batch}",
-        f"card:    {card.image_ms:.4g}{spread} ms an image, {card.source}",
+        f"card:    {card.image_ms:.4g}{spread} ms per image, {card.source}",
         f"host:    {decimal(costs.worker_ms)} ms of a core an image",
         f"costs:   {costs.source}",
         f"fleet:   {plural(fleet.hosts, 'host')} with {host} each, shards of {count(plan.shard_size)}",

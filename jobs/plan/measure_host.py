@@ -2,7 +2,7 @@
 
 A worker's images go through a real Detector whose device does nothing for as long as a fast card would, so that the
 threads meet the caches as they find them beside a card. Where the network can run here, its own outputs are decoded;
-else the timed device's, which holds eight boxes an image.
+else the timed device's, which holds eight boxes per image.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def measure_host(
         results = _with_outputs(refs[:OUTPUT_IMAGES], spec, options, model)
         went_through = [result for result in results if result.failure is None]
         stages["postprocess"] = _mean_stages(went_through)["postprocess"]
-    boxes = "the network's own outputs decoded" if has_outputs else "eight made-up boxes an image decoded"
+    boxes = "the network's own outputs decoded" if has_outputs else "eight made-up boxes per image decoded"
     image_ms, shard_ms, result_bytes = _driver(went_through, spec)
     return defaults.model_copy(
         update={
@@ -91,7 +91,7 @@ def _refs(images: str) -> list[ImageRef]:
 def _worker(
     refs: Sequence[ImageRef], spec: ModelSpec, options: DetectOptions
 ) -> tuple[float, list[ImageResult]]:
-    """CPU time an image of everything that a worker does, and the results with their stage times."""
+    """CPU time per image of everything that a worker does, and the results with their stage times."""
     repeated = list(islice(cycle(refs), max(IMAGES, len(refs))))
     device = open_device(
         DeviceOptions(
@@ -126,7 +126,7 @@ def _with_outputs(
 
 
 def _driver(results: Sequence[ImageResult], spec: ModelSpec) -> tuple[float, float, float]:
-    """CPU time of a commit, ms an image and ms a shard, from shards of two sizes; and its bytes an image."""
+    """CPU time of a commit, ms per image and ms per shard, from shards of two sizes; and its bytes per image."""
     spent = {}
     with tempfile.TemporaryDirectory() as folder:
         for size in (SMALL_SHARD, LARGE_SHARD):

@@ -55,11 +55,11 @@ class PlanOptions(OptionsModel):
         description="a BModel or its sidecar, with a predicted latency; or a network of --predictions",
     )
     i_time: float | None = Field(
-        default=None, gt=0, description="the card's time, ms an image, instead of --model"
+        default=None, gt=0, description="the card's time, ms per image, instead of --model"
     )
     size: int = Field(default=640, ge=32, le=8192, description="side of the network's input, without a file")
     precision: Precision = Field(default="fp32", description="of the network, without a file")
-    batch: int = Field(default=1, ge=1, le=MOST_BATCH, description="images a launch, without a file")
+    batch: int = Field(default=1, ge=1, le=MOST_BATCH, description="images per launch, without a file")
     predictions: Path = Field(
         default=PREDICTIONS,
         description="table of predicted latency, of jobs.build.latency_table.make_latency_table",
@@ -75,7 +75,7 @@ class PlanOptions(OptionsModel):
     )
     deadline_hours: float | None = Field(default=None, gt=0, description="say how many hosts that takes")
     shard_size: int | None = Field(
-        default=None, ge=1, le=MOST_SHARD_SIZE, description="images a shard [as detect takes it]"
+        default=None, ge=1, le=MOST_SHARD_SIZE, description="images per shard [as detect takes it]"
     )
     runs: int | None = Field(
         default=None, ge=1, description="split the images into runs [by the driver's memory]"

@@ -33,7 +33,7 @@ COMMAND: Final = "python -m jobs.plan.validate"
 
 
 def main() -> None:
-    """Measure, run, compare; every finished row is kept, so that the command goes on where it was stopped."""
+    """Measure, run, compare; every finished row is kept, so that the command resumes where it was stopped."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=main.__doc__)
     parser.add_argument("--images", default="data/sample/images")
     parser.add_argument("--cards", type=int, nargs="+", default=CARDS)

@@ -80,17 +80,17 @@ class HostCosts(Value):
         )
 
     def crowded_ms(self, workers_per_core: float) -> float:
-        """CPU time an image in its worker's process, beside that many others."""
+        """CPU time per image in its worker's process, beside that many others."""
         return self.worker_ms * (1 + self.crowding * math.log2(max(1.0, 2 * workers_per_core)))
 
     @property
     def worker_ms(self) -> float:
-        """CPU time an image in its worker's process, one to itself on two cores."""
+        """CPU time per image in its worker's process, one to itself on two cores."""
         return self.read_ms + self.preprocess_ms + self.postprocess_ms + self.handling_ms
 
 
 class CardTime(Value):
-    """The network's time on a card, ms an image, and how sure that is; a prediction is never called a measurement."""
+    """The network's time on a card, ms per image, and how sure that is; a prediction is never called a measurement."""
 
     image_ms: Positive
     uncertainty_ms: NotNegative = 0.0
@@ -102,7 +102,7 @@ class CardTime(Value):
 
 
 class Fleet(Value):
-    """Hosts of a kind, with cards and cores each; bandwidths in bytes a second, None where they are no limit.
+    """Hosts of a kind, with cards and cores each; bandwidths in bytes per second, None where they are no limit.
 
     network_bytes_per_s: of each host. storage_bytes_per_s: of the storage that all of them read from.
     """

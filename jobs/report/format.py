@@ -77,9 +77,12 @@ def setting(value: object) -> str:
     return str(value)
 
 
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text: Collection[str] = ()) -> str:
-    """A table in Markdown; columns named in `text` are words, set left, the others figures, set right."""
-    rules = ["---" if name in text else "---:" for name in head]
+def markdown_table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, text: Collection[str] | None = None
+) -> str:
+    """A table in Markdown; columns named in `text` (the first, if omitted) are words, set left, the others figures."""
+    words = head[:1] if text is None else text
+    rules = ["---" if name in words else "---:" for name in head]
     return "\n".join(_line(cells) for cells in (head, rules, *rows))
 
 

@@ -1,4 +1,4 @@
-"""What is to be said of a run's cards: one that was too hot, shared, told nothing, failed or was quarantined."""
+"""What a report says of a run's cards: one that overheated, was shared, stayed silent, failed or was quarantined."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_NOTES = 8
 
 
 def card_notes(metrics: Metrics) -> tuple[str, ...]:
-    """A sentence a card and trouble, the worst first; none where all was well."""
+    """One sentence per card and problem, the worst first; none where all was well."""
     health = [(_RANK[state], note) for state, note in map(_health_note, metrics.health or ()) if note]
     work = [(0 if card.quarantined else 2, note) for card in metrics.cards if (note := _work_note(card))]
     shared = [(2, _shared_note(card)) for card in metrics.cards if card.other_users]
@@ -60,7 +60,7 @@ def _health_note(card: CardHealthMetrics) -> tuple[str, str]:
             "card down, so its times are not its own. See to its cooling."
         )
     elif card.state == "silent":
-        note = f"Card {card.card} told nothing of its state, asked {plural(card.samples, 'time')}."
+        note = f"Card {card.card} reported nothing of its state, asked {plural(card.samples, 'time')}."
     else:
         note = ""
     return card.state, note
@@ -103,7 +103,7 @@ _UNITS = {
 
 
 def health_charts(run: RunFolder) -> tuple[Chart, ...]:
-    """A chart for every number sampled, a line a card; nothing without samples.
+    """A chart for every number sampled, one line per card; nothing without samples.
 
     health.parquet has a column `card`, one of times in ms since the run began whose name ends in `_ms`, and numbers
     whose names end in their unit.

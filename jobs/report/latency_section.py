@@ -115,7 +115,7 @@ def _histogram(stage: str, values: NDArray[np.float64], summary: StageSummary) -
     return Chart(
         title=stage.capitalize(),
         note=note,
-        x_label="ms an image",
+        x_label="ms per image",
         x_ticks=ticks(0, high, most=4),
         y_ticks=ticks(0, tallest * 1.05, most=3),
         shapes=(Shape(path=columns(edges / high, number / (tallest * 1.05)), css=f"bars stage-{stage}"),),
@@ -206,7 +206,7 @@ def _build_report(run: RunFolder, spec: ModelSpec) -> LatencyReport | None:
 
 
 def layer_bars(report: LatencyReport) -> tuple[LayerBar, ...]:
-    """The dearest layers, and all the others together; ms a launch by the schedule, uncorrected."""
+    """The dearest layers, and all the others together; ms per launch by the schedule, uncorrected."""
     dearest, others = report.layers[:LAYERS], report.layers[LAYERS:]
     if not dearest:
         return ()
@@ -237,7 +237,7 @@ def _limits_told(report: LatencyReport) -> str:
     engines, roofline = report.engines, report.roofline
     return (
         f"The compute engine works {percent(engines.compute)} of the time, transfers alone take "
-        f"{percent(engines.transfer_alone)}. The network computes {decimal(roofline.intensity)} operations a byte, "
+        f"{percent(engines.transfer_alone)}. The network computes {decimal(roofline.intensity)} operations per byte, "
         f"and {decimal(roofline.ridge)} would balance the chip's two limits: {roofline.bound} is the limit here; "
         f"{decimal(roofline.attained_flops_per_s / 1e9)} of {decimal(roofline.limit_flops_per_s / 1e9)} GFLOP/s are "
         "reached."

@@ -130,7 +130,7 @@ def settings(run: RunFolder, metrics: Metrics) -> tuple[Settings, ...]:
     state = {
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(record.started_s)),
         "resumed": record.resumed,
-        "images a shard": record.shard_size,
+        "images per shard": record.shard_size,
         "detection took": duration(metrics.time.detect_s),
         "labels and figures took": duration(metrics.time.write_s),
     }

@@ -56,7 +56,7 @@ class TimeAxis:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CardRow:
-    """One card's line: its name, what it did in words, a path a tone (palest first), ticks of failed images."""
+    """One card's line: its name, what it did in words, one path per tone (palest first), ticks of failed images."""
 
     card: str
     told: str

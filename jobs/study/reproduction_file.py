@@ -111,7 +111,7 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preparation:
-    """ready: the sets that can run, with their jobs. absent: what to put where for the others. faults: a line each."""
+    """ready: the sets that can run, with their jobs. absent: what to put where for the others. faults: one line each."""
 
     ready: dict[SetName, DetectConfig]
     absent: dict[SetName, str]

@@ -1,4 +1,4 @@
-"""A detection job with a folder of its own: run it, go on with it, or read what it found when it ended."""
+"""A detection job with a folder of its own: run it, resume it, or read what it found when it ended."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _IMMATERIAL = frozenset(
 
 
 def run_once(config: DetectConfig) -> Metrics:
-    """Run a job into its output folder; one that is finished there is read, one that was stopped is gone on with.
+    """Run a job into its output folder; one that is finished there is read, one that was stopped is resumed.
 
     What is read is held against the truth once more: label files may have been mended since. The job's table goes to
     standard error, so that standard output stays the caller's. Raises RaysailError, a RunError among them when the
@@ -61,7 +61,7 @@ def run_once(config: DetectConfig) -> Metrics:
                 detect(config.model_copy(update={"resume": True}))
         except Stopped as stopped:
             text, _, _ = str(stopped).partition(";")  # behind it stands how `raysail detect` goes on
-            raise Stopped(f"{text}; the same command goes on") from None
+            raise Stopped(f"{text}; the same command resumes it") from None
     elif config.ground_truth is not None and config.device != "timed":
         evaluate_run(output)
         write_report(open_run(output))
@@ -119,7 +119,7 @@ def config_of(options: Mapping[str, Any], own: Mapping[str, Any], *, place: Path
     """
     given = {option_name(key): value for key, value in options.items()}
     for name in given.keys() & own.keys():
-        raise ConfigurationError(f"options.{name}: is said elsewhere in the file, in '{place}'")
+        raise ConfigurationError(f"options.{name}: is already set elsewhere in the file, in '{place}'")
     try:
         return parse_config({**given, **own})
     except ConfigurationError as error:

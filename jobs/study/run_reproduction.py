@@ -11,7 +11,6 @@ from data.formats import NamedBoxes, whole_pixels
 from jobs.report.format import NONE, csv_text, markdown_table
 from jobs.run.store import LocalStore
 from jobs.study.compare_published import (
-    IOUS,
     NO_BOXES,
     STRICTEST,
     ComparisonSummary,
@@ -27,7 +26,6 @@ from jobs.study.run_once import run_once
 
 PAGE: Final = "reproduction.md"
 FIGURES: Final = "reproduction.json"
-FILES: Final = "comparison.csv"
 BOXES: Final = "differences.csv"
 
 
@@ -80,7 +78,6 @@ def _compare(
 ) -> tuple[ComparisonSummary, str]:
     files = compare(theirs, ours)
     summary = summarise(files)
-    store.write(FILES, files_csv(files).encode())
     store.write(BOXES, differences_csv(files).encode())
     return summary, comparison_section(summary, files)
 
@@ -190,29 +187,6 @@ def _percent(share: float | None) -> str:
     if share is None:
         return NONE
     return f"{share if share == 1 else min(share, 0.9999):.2%}"
-
-
-def files_csv(files: Sequence[FileComparison]) -> str:
-    """A row a file: boxes, pairs, differences and times on both sides."""
-    return csv_text(
-        [
-            *("file", "boxes_published", "boxes_ours"),
-            *(f"matched_iou_{iou:g}" for iou in IOUS),
-            *KINDS,
-            *("mean_confidence_change", "time_ms_published", "time_ms_ours"),
-        ],
-        [
-            [
-                file.name,
-                *(None if side is None else len(side.names) for side in (file.theirs, file.ours)),
-                *file.matched,
-                *(_count(file, kind) for kind in KINDS),
-                float(file.confidence_change.mean()) if len(file.confidence_change) else None,
-                *(None if side is None else side.time_ms for side in (file.theirs, file.ours)),
-            ]
-            for file in files
-        ],
-    )
 
 
 def differences_csv(files: Sequence[FileComparison]) -> str:

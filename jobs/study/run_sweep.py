@@ -135,7 +135,7 @@ Key = tuple[str, tuple[int, int], Precision, int]
 
 
 class _TableRow(BaseModel):
-    """What is of use here in a row of the table; times are ms an image."""
+    """What is of use here in a row of the table; times are ms per image."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 

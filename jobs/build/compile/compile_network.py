@@ -190,6 +190,6 @@ def report_latency(spec: ModelSpec, report: Report) -> None:
             for value in (spec.latency.corrected_ms, spec.latency.uncertainty_ms, spec.latency.raw_ms)
         )
         report(
-            f"{spec.name}: {corrected:.4g} ± {deviation:.2g} ms an image on BM1684, predicted by the compiler's "
+            f"{spec.name}: {corrected:.4g} ± {deviation:.2g} ms per image on BM1684, predicted by the compiler's "
             f"schedule ({raw:.4g} ms uncorrected)"
         )

@@ -41,7 +41,7 @@ class CompileOptions:
     batches, sizes: a BModel for each pair; empty: what the file or its sidecar says.
     anchors, class_names: for a network without a sidecar, or instead of its own.
     verify_images, verify_count: what the BModel and its twin are compared on; 0 leaves it unverified.
-    output: gets a folder a build. copy_to: gets BModel and sidecar as well, when they were not refused.
+    output: gets one folder per build. copy_to: gets BModel and sidecar as well, when they were not refused.
     name: start of the names, instead of the network's.
     """
 

@@ -11,8 +11,8 @@ from bmodel.compiler.latency import FP32_NOTE, RATIO, LatencyReport
 from bmodel.files import write_whole
 from bmodel.sidecar import Precision
 from bmodel.validation import ExactModel
-from jobs.build.quantize.quantize_page import table
 from jobs.measure.score import competition_score
+from jobs.report.format import figure, markdown_table
 
 COMMAND: Final = "python -m jobs.build.latency_table.make_latency_table"
 
@@ -95,7 +95,7 @@ def render(rows: Sequence[TableRow]) -> str:
                 f"Made by `{COMMAND}`: every network compiled with random weights, since the compiler's schedule depends "
                 "on shapes alone. No card was involved. `schedule` is the compiler's own figure, `corrected` the "
                 f"{FP32_NOTE}; one standard deviation. INT8 is rougher: its schedules have been 0.43 to 0.98 of "
-                "published measurements. All in ms an image."
+                "published measurements. All in ms per image."
             ),
             _latencies(rows),
             (
@@ -119,7 +119,7 @@ def render(rows: Sequence[TableRow]) -> str:
 
 
 def _latencies(rows: Sequence[TableRow]) -> str:
-    return table(
+    return markdown_table(
         [
             "network",
             "size",
@@ -141,10 +141,10 @@ def _latencies(rows: Sequence[TableRow]) -> str:
                 str(row.batch),
                 f"{row.predicted_ms:.2f}",
                 f"{row.corrected_ms:.1f} ± {row.uncertainty_ms:.1f}",
-                _figure(row.published_bmrt_test_ms, 1),
-                _figure(row.ratio_to_bmrt_test, 3),
-                _figure(row.published_i_time_ms, 1),
-                _figure(row.ratio_to_i_time, 3),
+                figure(row.published_bmrt_test_ms, 1),
+                figure(row.ratio_to_bmrt_test, 3),
+                figure(row.published_i_time_ms, 1),
+                figure(row.ratio_to_i_time, 3),
                 f"{row.compile_s:.0f} s",
             ]
             for row in rows
@@ -153,16 +153,16 @@ def _latencies(rows: Sequence[TableRow]) -> str:
 
 
 def _scores(ranked: Sequence[TableRow]) -> str:
-    return table(
+    return markdown_table(
         ["network", "size", "mAP", "ms, corrected", "score", "score, published"],
         [
             [
                 row.model,
                 str(row.size),
-                _figure(row.mean_ap50, 3),
+                figure(row.mean_ap50, 3),
                 f"{row.corrected_ms:.1f}",
-                _figure(row.score_predicted, 1),
-                _figure(row.score_published, 1),
+                figure(row.score_predicted, 1),
+                figure(row.score_published, 1),
             ]
             for row in ranked
         ],
@@ -183,10 +183,6 @@ def _layers_note(rows: Sequence[TableRow]) -> str:
 
 def _score(mean_ap50: float | None, ms: float | None) -> float | None:
     return None if mean_ap50 is None or ms is None else competition_score(mean_ap50, ms)
-
-
-def _figure(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -71,7 +71,7 @@ def compile_family(work: Path, *, only: list[str], report: Report) -> list[Table
     for item in sorted(wanted, key=_weight):
         compiled[item] = _kept(work / f"{item.name}.json") or _compile(item, work, report)
         latency = compiled[item].report.prediction
-        report(f"{item.name}: {latency.raw_ms / item.batch:.3f} ms an image by the schedule")
+        report(f"{item.name}: {latency.raw_ms / item.batch:.3f} ms per image by the schedule")
     return [make_row(item, compiled[item].report, compiled[item].seconds) for item in wanted]
 
 

@@ -172,7 +172,7 @@ def head_errors(
 def agreement(
     found: Sequence[Observed], reference: Sequence[Observed], class_names: tuple[str, ...]
 ) -> float:
-    """AP50 of detections, with the reference's sure ones for the truth; raises ConfigurationError when it has none."""
+    """AP50 of detections, with the reference's confident ones as the truth; raises ConfigurationError when it has none."""
     truth = _sure_boxes([image.detections for image in reference], class_names)
     ap50 = evaluate(truth, scored([image.detections for image in found])).coco.ap50
     if ap50 is None:

@@ -43,7 +43,7 @@ class QuantizeOptions:
     calibration: images without truth; some find INT8's ranges, `tuning_count` others choose the finalists, and
         the first `search_count` of the former rank the layers.
     images, ground_truth: what the finalists are scored on.
-    batch: images a launch of the compiled networks; INT8 stores four side by side, and one alone wastes the room.
+    batch: images per launch of the compiled networks; INT8 stores four side by side, and one alone wastes the room.
     tolerance: how much AP50 a mixed network may lose against FP32.
     output: the work, which a second run resumes. report: the results, as `<report>.json` and `<report>.md`.
     minutes: of work, those of earlier runs with the same output counted in.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from bmodel.compiler.latency import INT8_NOTE
 from bmodel.files import write_whole
 from jobs.build.quantize.choice import Finalist, Study, Tuned, ap50_of
+from jobs.report.format import figure, markdown_table
 
 SHOWN_LAYERS: Final = 20
 
@@ -29,7 +30,7 @@ def render(study: Study) -> str:
             (
                 f"Made by `{study.command}` in {study.minutes:.0f} minutes on the chip simulator, which computes bit for bit "
                 f"what BM1684 does; compiled with tpu_mlir {study.tools['tpu_mlir']}. Times are predicted by the compiler's "
-                f"schedule for launches of {study.batch} and given for an image, corrected. INT8's are {INT8_NOTE}."
+                f"schedule for launches of {study.batch} and given per image, corrected. INT8's are {INT8_NOTE}."
             ),
             "## The finalists",
             (
@@ -72,17 +73,17 @@ def _finalists(study: Study) -> str:
             [
                 item.variant.name,
                 str(len(item.variant.fp32_layers)) if item.variant.precision == "mixed" else "",
-                _figure(coco.ap50),
+                figure(coco.ap50, 4),
                 f"{ap50_of(item) - ap50_of(fp32):+.4f}",
-                _figure(coco.ap),
-                _figure(item.mean_ap.voc.ap50),
+                figure(coco.ap, 4),
+                figure(item.mean_ap.voc.ap50, 4),
                 f"{latency.corrected_ms / study.batch:.3g} ± {latency.uncertainty_ms / study.batch:.2g}",
                 f"{latency.raw_ms / fp32.latency.raw_ms:.0%}",
                 "" if item.score is None else f"{item.score:.2f}",
             ]
         )
     head = ["", "FP32 layers", "AP50", "against FP32", "AP", "mAP", "ms", "of FP32's", "score"]
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _by_class_and_size(finalists: Sequence[Finalist]) -> str:
@@ -90,9 +91,9 @@ def _by_class_and_size(finalists: Sequence[Finalist]) -> str:
     rows = [
         [
             item.variant.name,
-            *(_figure(item.mean_ap.coco.per_class[name].ap50) for name in names),
+            *(figure(item.mean_ap.coco.per_class[name].ap50, 4) for name in names),
             *(
-                _figure(value)
+                figure(value, 4)
                 for value in (
                     item.mean_ap.coco.ap_small,
                     item.mean_ap.coco.ap_medium,
@@ -102,7 +103,7 @@ def _by_class_and_size(finalists: Sequence[Finalist]) -> str:
         ]
         for item in in_order(finalists)
     ]
-    return table(["", *names, "small", "medium", "large"], rows)
+    return markdown_table(["", *names, "small", "medium", "large"], rows)
 
 
 def _tuned(tuned: Sequence[Tuned], batch: int) -> str:
@@ -118,7 +119,7 @@ def _tuned(tuned: Sequence[Tuned], batch: int) -> str:
         for item in tuned
     ]
     head = ["", *(f"error, stride {stride}" for stride in strides), "agreement", "ms raw", "ms corrected"]
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _ranking(study: Study) -> str:
@@ -126,14 +127,4 @@ def _ranking(study: Study) -> str:
         [str(place), layer.name, layer.kind, f"{layer.loss:.3g}"]
         for place, layer in enumerate(study.ranking[:SHOWN_LAYERS], start=1)
     ]
-    return table(["", "layer", "kind", "loss"], rows)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown; the first column is text, the others are figures."""
-    lines = [f"| {' | '.join(head)} |", f"| {' | '.join(['---', *['---:'] * (len(head) - 1)])} |"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return markdown_table(["", "layer", "kind", "loss"], rows)

@@ -326,7 +326,7 @@ def test_a_card_that_was_hot_silent_shared_failing_or_quarantined_is_named_first
     assert "was quarantined after 5 failures" in quarantined
     assert "was too hot in 2 of 3 samples, 88 °C at most: from 85 °C on" in slowed
     assert "failed 1 time and was started again 1 time" in failing
-    assert "told nothing of its state, asked 1 time" in silent
+    assert "reported nothing of its state, asked 1 time" in silent
     text = Reader(page_of(run)).text
     assert all(note in text for note in notes)
 

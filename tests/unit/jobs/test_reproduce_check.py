@@ -181,8 +181,8 @@ def test_without_any_set_there_is_nothing_to_run(tmp_path: Path) -> None:
             "expectations.map50.set: must have ground-truth, and 'b-set' has none",
         ),
         ({"options": {"conf": 7}}, "options.conf: must be less than 1, got 7"),
-        ({"options": {"output": "x"}}, "options.output: is said elsewhere in the file"),
-        ({"options": {"label-format": "yolo"}}, "options.label-format: is said elsewhere"),
+        ({"options": {"output": "x"}}, "options.output: is already set elsewhere in the file"),
+        ({"options": {"label-format": "yolo"}}, "options.label-format: is already set elsewhere"),
         ({"options": {"cnof": 0.5}}, "options.cnof: is not an option of this job"),
     ],
 )
