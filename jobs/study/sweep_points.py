@@ -95,7 +95,7 @@ class Figures(ExactModel):
 
 
 class Predicted(ExactModel):
-    """What the compiler's schedule says, corrected, ms an image; one standard deviation."""
+    """What the compiler's schedule says, corrected, ms per image; one standard deviation."""
 
     ms: float
     uncertainty_ms: float

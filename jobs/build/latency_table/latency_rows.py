@@ -18,7 +18,7 @@ COMMAND: Final = "python -m jobs.build.latency_table.make_latency_table"
 
 
 class TableRow(ExactModel):
-    """One network; times in ms an image, ratio: the schedule's over the vendor's measurement."""
+    """One network; times in ms per image, ratio: the schedule's over the vendor's measurement."""
 
     model: str
     size: int

@@ -24,7 +24,7 @@ class Variant(ExactModel):
 
 
 class HeadError(ExactModel):
-    """How far one head is from FP32 under ONNX Runtime, over all tuning images."""
+    """How far one head differs from FP32 under ONNX Runtime, over all tuning images."""
 
     stride: int
     cosine: float
