@@ -22,13 +22,15 @@ LARGEST_NUMBER: Final = (1 << 63) - 1
 class CocoBoxes:
     """A set of labelled images as columns.
 
-    image_ids: (N,) file names relative to the image root. size_hw: (N, 2) int64 pixels.
+    image_ids: (N,) file names relative to the image root. image_numbers: (N,) the ids that the file gives them.
+    size_hw: (N, 2) int64 pixels.
     category_names, category_ids: (C,) sorted by the file's category id: position = class id.
     box_image: (M,) int32 position of the image. class_id: (M,) int32. xyxy: (M, 4) float64 pixels.
     crowd: (M,) bool, a region of many objects. area: (M,) float64, the object's own (segmented) area where told.
     """
 
     image_ids: tuple[str, ...]
+    image_numbers: tuple[int, ...]
     size_hw: NDArray[np.int64]
     category_names: tuple[str, ...]
     category_ids: tuple[int, ...]
@@ -48,6 +50,7 @@ def read_coco(path: Path) -> CocoBoxes:
     image_ids = _column(images, "images", "file_name", str, path)
     names = tuple(safe_relative_path(name, place=f"{path}: images[].file_name") for name in image_ids)
     _refuse_repeated(names, "images", "file_name", path)
+    numbers = _column(images, "images", "id", int, path)
     category_ids = _column(categories, "categories", "id", int, path)
     order = sorted(range(len(categories)), key=category_ids.__getitem__)
     category_names = _column(categories, "categories", "name", str, path)
@@ -55,12 +58,11 @@ def read_coco(path: Path) -> CocoBoxes:
     xyxy, area = _boxes(annotations, path)
     return CocoBoxes(
         image_ids=names,
+        image_numbers=tuple(numbers),
         size_hw=_sizes(images, path),
         category_names=tuple(category_names[position] for position in order),
         category_ids=tuple(category_ids[position] for position in order),
-        box_image=_positions(
-            annotations, "image_id", _column(images, "images", "id", int, path), "images", path
-        ),
+        box_image=_positions(annotations, "image_id", numbers, "images", path),
         class_id=_positions(annotations, "category_id", sorted(category_ids), "categories", path),
         xyxy=xyxy,
         crowd=np.array(crowd, np.bool_),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from tpu_worker.boxes import Detections
 
 Stage = Literal["read", "preprocess", "inference", "postprocess"]
+STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 # Threads of a worker that read and letterbox, at most, unless an option says otherwise.
 MOST_PREPARE_THREADS: Final = 4
 PreparedOn = Literal["host", "card"]

@@ -7,14 +7,13 @@ a counter's; a worker that is started again counts from zero under another `Work
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import pyarrow.compute as pc
 
 from cluster.pool.results import ShardResult
-from tpu_worker.values import Stage
+from tpu_worker.values import STAGES
 
-STAGES: Final = get_args(Stage)
 # From a small network's launch to a large one's on the chip simulator.
 STAGE_BOUNDARIES_MS: Final = (1, 2, 5, 10, 20, 50, 100, 150, 200, 300, 500, 1000, 5000, 60_000)
 

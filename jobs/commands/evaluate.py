@@ -16,7 +16,7 @@ from jobs.config.choices import (
     Evaluator,
     ScoreProtocol,
 )
-from jobs.measure.evaluate_run import Evaluation
+from jobs.measure.evaluation import Evaluation
 
 RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="folder of a finished run")]
 DetectionsOption = Annotated[
@@ -59,14 +59,11 @@ def command(
     """Score a finished run once more (and update its metrics.json and report), or anybody's detection files."""
     _check_options(run, detections, label_format, ground_truth, images, class_names)
     if run is not None:
-        from jobs.measure.evaluate_run import evaluate_run
-        from jobs.report.page import write_report
-        from jobs.run.folder import open_run
+        from jobs.derive import evaluate_run
 
         result = evaluate_run(
             run, ground_truth=ground_truth, evaluator=evaluator, score_protocol=score_protocol
         )
-        write_report(open_run(run))
     elif detections is not None and label_format is not None and ground_truth is not None:
         from jobs.measure.evaluate_files import evaluate_files
 

@@ -16,7 +16,7 @@ import typer
 
 from bmodel.errors import ConfigurationError, RunError
 from bmodel.files import whole_file
-from data.formats import class_index, format_coco_results, plain_name, read_coco, safe_relative_path
+from data.formats import class_index, format_coco_results, plain_name, read_coco
 from jobs.config.choices import ExportFormat
 from jobs.run.folder import SUCCESS, RunFolder, open_run
 from jobs.run.store import LocalStore
@@ -119,10 +119,7 @@ def export_coco(run: RunFolder, folder: Path, truth: Path | None) -> list[Path]:
 def _ids_of(truth: Path) -> tuple[Ids, Ids]:
     """The ids of a COCO JSON's images by file name, and of its categories by plain name."""
     boxes = read_coco(truth)
-    images = json.loads(truth.read_bytes().decode("utf-8-sig"))["images"]
-    image_ids = {
-        safe_relative_path(entry["file_name"], place=str(truth)): int(entry["id"]) for entry in images
-    }
+    image_ids = dict(zip(boxes.image_ids, boxes.image_numbers, strict=True))
     named = zip(boxes.category_names, boxes.category_ids, strict=True)
     return image_ids, {plain_name(name): number for name, number in named}
 

@@ -14,7 +14,7 @@ from data.ground_truth import read_coco_truth, read_label_truth
 from jobs.config.choices import DEFAULT_EVALUATOR, DEFAULT_SCORE_PROTOCOL, Evaluator, ScoreProtocol
 from jobs.inputs.images import list_images
 from jobs.inputs.resolve import read_class_names
-from jobs.measure.evaluate_run import Evaluation, evaluation_of
+from jobs.measure.evaluation import Evaluation, evaluation_of
 from jobs.measure.mean_ap import evaluate
 from tpu_worker.image_header import ImageError, read_header
 from tpu_worker.read_image import read_bytes

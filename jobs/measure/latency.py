@@ -1,26 +1,22 @@
 """H: stage times, throughput and i_time of a run, from its committed rows.
 
-i_time is the mean wall time of the device's `run` an image, ms, warm-up left out: the published meaning. A card's
+i_time is the mean wall time of the device's `run` per image, ms, warm-up left out: the published meaning. A card's
 is measured. Without a card it is what the compiler's schedule predicts, or nothing: a CPU's time is never a card's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bmodel.sidecar import ModelSpec
 from bmodel.validation import FrozenModel
+from jobs.run.image_columns import ImageColumns
 from tpu_worker.devices import CARD_DEVICES
-from tpu_worker.values import Stage
 
-STAGES = get_args(Stage)
 ITimeSource = Literal["measured on BM1684", "predicted by the compiler's schedule", "none"]
 
 # A percentile p of n samples is an interpolation between samples only if (1 - p) * n >= 1. In whole per cent: 1 - 0.9
@@ -29,7 +25,7 @@ _PERCENTILES = {"p50_ms": 50, "p90_ms": 90, "p99_ms": 99}
 
 
 class StageSummary(FrozenModel):
-    """Wall time an image in one stage, ms; a percentile that the number of images cannot carry is null."""
+    """Wall time per image in one stage, ms; a percentile that the number of images cannot carry is null."""
 
     mean_ms: float
     p50_ms: float | None
@@ -46,7 +42,7 @@ class LatencyMetrics(FrozenModel):
 
 
 class ThroughputMetrics(FrozenModel):
-    """Images a second: over the time in which images were under way, and between the tenth and the last tenth."""
+    """Images per second: over the time in which images were under way, and between the tenth and the last tenth."""
 
     images_per_s: float | None
     steady_images_per_s: float | None
@@ -56,7 +52,7 @@ class ThroughputMetrics(FrozenModel):
 class Timings:
     """The times of the N images that went through, in the order of the run's list.
 
-    stages: (N,) float64 ms a stage. started_ms, finished_ms: (N,) float64 since the run began.
+    stages: (N,) float64 ms per stage. started_ms, finished_ms: (N,) float64 since the run began.
     """
 
     stages: dict[str, NDArray[np.float64]]
@@ -64,20 +60,10 @@ class Timings:
     finished_ms: NDArray[np.float64]
 
 
-def read_timings(tables: Iterable[pa.Table]) -> Timings:
-    """Gather the times of the images with status ok."""
-    names = [f"{stage}_ms" for stage in STAGES] + ["started_ms", "finished_ms"]
-    gathered = pa.concat_tables(
-        [table.filter(pc.equal(table.column("status"), "ok")).select(names) for table in tables]
-        or [pa.table({name: pa.array([], pa.float64()) for name in names})],
-        promote_options="permissive",
-    )
-    columns = {name: gathered.column(name).to_numpy().astype(np.float64) for name in names}
-    return Timings(
-        stages={stage: columns[f"{stage}_ms"] for stage in STAGES},
-        started_ms=columns["started_ms"],
-        finished_ms=columns["finished_ms"],
-    )
+def timings_of(images: ImageColumns) -> Timings:
+    """The times of the images with status ok."""
+    ok = images.went_through()
+    return Timings(stages=ok.stages, started_ms=ok.started_ms, finished_ms=ok.finished_ms)
 
 
 def summarise_latency(timings: Timings, *, device: str, spec: ModelSpec) -> LatencyMetrics:

@@ -44,6 +44,21 @@ class Ranked:
     order: NDArray[np.int64]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matches:
+    """What the YOLO protocol's figures and the report's judgement of single boxes are both drawn from."""
+
+    objects: Objects
+    ranked: Ranked
+
+
+def match_boxes(truth: GroundTruth, detections: Scored) -> Matches:
+    """Rank detections against single objects, boxes as they are, in fractions of a pixel."""
+    objects = objects_without_crowds(truth)
+    boxes = detections.xyxy.astype(np.float64)
+    return Matches(objects=objects, ranked=rank(objects, detections, boxes, border_px=0))
+
+
 def objects_without_crowds(truth: GroundTruth) -> Objects:
     """The single objects: neither protocol knows crowds, and YOLO labels leave them out."""
     single = ~truth.crowd

@@ -11,6 +11,7 @@ from collections import Counter
 from data.ground_truth import GroundTruth, Scored
 from jobs.config.choices import DEFAULT_EVALUATOR, Evaluator
 from jobs.measure.coco import coco_ap
+from jobs.measure.match import Matches
 from jobs.measure.mean_ap_values import MeanAp
 from jobs.measure.voc import voc_ap
 from jobs.measure.yolo import yolo_ap
@@ -18,9 +19,16 @@ from jobs.measure.yolo import yolo_ap
 __all__ = ["GroundTruth", "MeanAp", "Scored", "evaluate"]
 
 
-def evaluate(truth: GroundTruth, detections: Scored, *, evaluator: Evaluator = DEFAULT_EVALUATOR) -> MeanAp:
+def evaluate(
+    truth: GroundTruth,
+    detections: Scored,
+    *,
+    evaluator: Evaluator = DEFAULT_EVALUATOR,
+    matches: Matches | None = None,
+) -> MeanAp:
     """MAP of detections by every protocol; `evaluator` computes COCO's, both with the same figures.
 
+    matches: those of truth and detections, where they are known already.
     Detections of classes without a single object enter no average, as in every protocol's own tool.
     Raises ValueError when a detection's image is not one of the truth's, when its class is negative, or when the truth
     names its classes and the class is not one of them.
@@ -29,7 +37,7 @@ def evaluate(truth: GroundTruth, detections: Scored, *, evaluator: Evaluator = D
     names = _names(truth, detections)
     return MeanAp(
         coco=coco_ap(truth, detections, names, evaluator),
-        yolo=yolo_ap(truth, detections, names),
+        yolo=yolo_ap(truth, detections, names, matches),
         voc=voc_ap(truth, detections, names),
     )
 

@@ -1,4 +1,4 @@
-"""What mAP is told as: one block a protocol, the part of `metrics.json` under `map`.
+"""How mAP is reported: one block per protocol, the part of `metrics.json` under `map`.
 
 Every figure is a fraction in 0..1. `per_class` has the classes with objects, by name; the averages are over those
 alone. A figure is null where no object could have entered it.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.ground_truth import GroundTruth, Scored
-from jobs.measure.match import class_slices, found, objects_without_crowds, rank
+from jobs.measure.match import Matches, class_slices, found, match_boxes
 from jobs.measure.mean_ap_values import YoloAp, YoloClassAp
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -16,15 +16,19 @@ RECALL_POINTS = np.linspace(0, 1, 101)
 CONFIDENCE_POINTS = np.linspace(0, 1, 1000)
 
 
-def yolo_ap(truth: GroundTruth, detections: Scored, names: Sequence[str]) -> YoloAp:
+def yolo_ap(
+    truth: GroundTruth, detections: Scored, names: Sequence[str], matches: Matches | None = None
+) -> YoloAp:
     """AP at IoU 0.50:0.95, mean over the classes that have objects; precision and recall at the highest mean F1.
 
-    One precision-recall curve a class and threshold over all images, made monotone, read at 101 recalls by
+    One precision-recall curve per class and threshold over all images, made monotone, read at 101 recalls by
     linear interpolation and integrated by trapezoids. Boxes stay fractions of a pixel; crowds are no objects,
     and a detection on one is wrong.
+
+    matches: those of truth and detections, where they are known already.
     """
-    objects = objects_without_crowds(truth)
-    ranked = rank(objects, detections, detections.xyxy.astype(np.float64), border_px=0)
+    matches = matches or match_boxes(truth, detections)
+    objects, ranked = matches.objects, matches.ranked
     correct = np.stack([found(ranked, threshold) for threshold in IOU_THRESHOLDS], axis=1)
     class_ids, counts = np.unique(objects.class_id, return_counts=True)
     if not len(class_ids):

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.measure.latency import STAGES
 from jobs.measure.mean_ap_values import MeanAp
 from jobs.measure.metrics import Metrics
 from jobs.measure.yolo import CONFIDENCE_POINTS, RECALL_POINTS
 from jobs.report.charts import UNIT_TICKS, Chart, Shape, line
 from jobs.report.format import TIMES, count, decimal, fraction, plural, setting
 from jobs.report.health_section import hot_cards, shared_cards
-from jobs.report.judged_run import judged_run
+from jobs.report.judged_run import read_judged_run
 from jobs.run.folder import RunFolder
+from tpu_worker.values import STAGES
 
 COLOURS = 6
 MOST_CLASSES = 24
@@ -43,7 +43,7 @@ class _MeanCurves:
 def compare_runs(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> Comparison:
     """Gather what the page shows; a run without truth has no curves."""
     names = _distinct_names(runs)
-    curves = [_mean_curves(run, figures) for run, figures in zip(runs, metrics, strict=True)]
+    curves = [_mean_curves(run) for run in runs]
     return Comparison(
         names=names,
         colours=tuple(position % COLOURS for position in range(len(runs))),
@@ -64,8 +64,8 @@ def _distinct_names(runs: Sequence[RunFolder]) -> tuple[str, ...]:
     return names
 
 
-def _mean_curves(run: RunFolder, metrics: Metrics) -> _MeanCurves | None:
-    judged, _ = judged_run(run, metrics, run.record.spec)
+def _mean_curves(run: RunFolder) -> _MeanCurves | None:
+    judged = read_judged_run(run).judged
     if judged is None or judged.curves is None:
         return None
     curves = judged.curves

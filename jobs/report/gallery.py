@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.columns import Scored
+from jobs.measure.one_pass import CONFIDENCE_WITHOUT_TRUTH
 from jobs.report.judge import Judged
 
-# Without truth nobody knows which confidence serves best: the one most detectors show boxes from.
-CONFIDENCE_WITHOUT_TRUTH = 0.25
 MOST_BOXES = 150
 Boxes = NDArray[np.float64]
 

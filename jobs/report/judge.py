@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.columns import GroundTruth, Scored
-from jobs.measure.match import Objects, Ranked, class_slices, found, objects_without_crowds, rank
+from jobs.measure.match import Matches, Objects, Ranked, class_slices, found, match_boxes
 from jobs.measure.yolo import CONFIDENCE_POINTS, RECALL_POINTS, over_confidence, precision_over_recall
 
 IOU_THRESHOLD = 0.5
@@ -18,7 +18,7 @@ CROWD_SHARE = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curves:
-    """The YOLO protocol's curves at IoU 0.5, a row a class that has objects.
+    """The YOLO protocol's curves at IoU 0.5, one row per class that has objects.
 
     class_id, objects: (C,). precision_at_recall: (C, 101) at recalls 0, 0.01 … 1.
     precision, recall, f1: (C, 1000) at confidences 0 … 1.
@@ -63,19 +63,22 @@ class Judged:
     object_found: NDArray[np.bool_]
 
     def missed_by_image(self) -> NDArray[np.int64]:
-        """(N,) objects that nothing finds, an image."""
+        """(N,) objects that nothing finds, per image."""
         return np.bincount(self.objects.image[~self.object_found], minlength=len(self.truth.image_ids))
 
     def false_by_image(self) -> NDArray[np.int64]:
-        """(N,) detections that find nothing, an image."""
+        """(N,) detections that find nothing, per image."""
         wrong = self.shown[~self.correct & ~self.excused]
         return np.bincount(self.detections.image[wrong], minlength=len(self.truth.image_ids))
 
 
-def judge(truth: GroundTruth, detections: Scored) -> Judged:
-    """Match detections to objects by the YOLO protocol; what counts is what the highest mean F1 lets through."""
-    objects = objects_without_crowds(truth)
-    ranked = rank(objects, detections, detections.xyxy.astype(np.float64), border_px=0)
+def judge(truth: GroundTruth, detections: Scored, matches: Matches | None = None) -> Judged:
+    """Match detections to objects by the YOLO protocol; what counts is what the highest mean F1 lets through.
+
+    matches: those of truth and detections, where they are known already.
+    """
+    matches = matches or match_boxes(truth, detections)
+    objects, ranked = matches.objects, matches.ranked
     correct = found(ranked, IOU_THRESHOLD)
     curves = _curves(objects, ranked, correct)
     confidence = curves.best_confidence if curves is not None else 0.0

@@ -13,11 +13,12 @@ from bmodel.compiler.build import latency_path, read_latency
 from bmodel.compiler.latency import LatencyReport
 from bmodel.errors import ModelFileError
 from bmodel.sidecar import ModelSpec
-from jobs.measure.latency import STAGES, LatencyMetrics, StageSummary
+from jobs.measure.latency import LatencyMetrics, StageSummary
 from jobs.report.charts import Chart, Mark, Shape, Tick, columns, ticks
 from jobs.report.format import count, decimal, milliseconds, percent
-from jobs.report.image_columns import ImageColumns
 from jobs.run.folder import RunFolder
+from jobs.run.image_columns import ImageColumns
+from tpu_worker.values import STAGES
 
 # Images from which metrics.json has the percentile.
 PERCENTILE_NEEDS: Final = {"p50": 2, "p90": 10, "p99": 100}

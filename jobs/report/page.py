@@ -19,9 +19,8 @@ from jobs.report.charts import Chart
 from jobs.report.format import count, fraction, plural
 from jobs.report.gallery import Gallery
 from jobs.report.health_section import card_notes, health_charts
-from jobs.report.image_columns import FailedImage, ImageColumns, read_image_columns
 from jobs.report.judge import Judged
-from jobs.report.judged_run import gallery_of_run, judged_run, run_name
+from jobs.report.judged_run import JudgedRun, read_judged_run, run_name
 from jobs.report.latency_section import LatencySection, SchedulePicture, latency_section, schedule_picture
 from jobs.report.pictures import Picture, pictures
 from jobs.report.summary_section import (
@@ -36,6 +35,7 @@ from jobs.report.summary_section import (
 )
 from jobs.report.timeline import Timeline, draw_throughput, draw_timeline
 from jobs.run.folder import RunFolder
+from jobs.run.image_columns import FailedImage, ImageColumns
 
 SHOWN = 20
 
@@ -68,12 +68,14 @@ class Page:
     settings: tuple[Settings, ...]
 
 
-def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
-    """Gather everything; what cannot be had (the truth or the images have moved) is said, and no error."""
+def page_of_run(run: RunFolder, metrics: Metrics, judged_run: JudgedRun | None = None) -> Page:
+    """Gather everything; what cannot be had (the truth or the images have moved) is said, and no error.
+
+    judged_run: the run's rows, where they have been read already. Raises RunError for a damaged part.
+    """
     spec = run.record.spec
-    images = read_image_columns(run.log.tables("images"))
-    judged, no_truth = judged_run(run, metrics, spec)
-    gallery = gallery_of_run(run, metrics, judged, spec.class_names)
+    judged_run = judged_run or read_judged_run(run)
+    images, judged, gallery = judged_run.images, judged_run.judged, judged_run.gallery
     worst, typical, absent = _shown(run, gallery, is_judged=judged is not None)
     timeline = draw_timeline(images)
     return Page(
@@ -83,7 +85,7 @@ def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
         accuracy=None
         if metrics.map is None
         else accuracy_section(metrics.map, metrics.score_protocol, judged, spec.class_names),
-        no_accuracy=no_truth,
+        no_accuracy=judged_run.no_truth,
         latency=latency_section(metrics.latency, images.went_through()),
         cpu_note=host_note(run.record.timing_device),
         prepared_note=prepared_note(metrics),
@@ -98,7 +100,7 @@ def page_of_run(run: RunFolder, metrics: Metrics) -> Page:
         no_health=no_health(metrics),
         failed=images.failed,
         failed_told=_failed_told(images, metrics),
-        gallery_note=absent or _gallery_note(gallery, judged, no_truth),
+        gallery_note=absent or _gallery_note(gallery, judged, judged_run.no_truth),
         worst=worst,
         typical=typical,
         typical_title=f"{len(typical)} typical images"
@@ -188,11 +190,14 @@ def _version() -> str:
 REPORT = "report.html"
 
 
-def write_report(run: RunFolder) -> None:
-    """Write report.html into the run's folder, from its metrics.json and Parquet files; raises RunError."""
-    run.store.write(REPORT, report_page(run).encode())
+def write_report(run: RunFolder, judged_run: JudgedRun | None = None) -> None:
+    """Write report.html into the run's folder, from its metrics.json and its rows; raises RunError.
+
+    judged_run: the run's rows, where they have been read already.
+    """
+    run.store.write(REPORT, report_page(run, judged_run).encode())
 
 
-def report_page(run: RunFolder) -> str:
+def report_page(run: RunFolder, judged_run: JudgedRun | None = None) -> str:
     """The page of one run."""
-    return render("report.html.j2", page=page_of_run(run, read_metrics(run)))
+    return render("report.html.j2", page=page_of_run(run, read_metrics(run), judged_run))

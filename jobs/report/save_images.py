@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.formats import stem_of
-from jobs.measure.metrics import read_metrics
 from jobs.report.gallery import Box, Scene
-from jobs.report.judged_run import gallery_of_run, judged_run
+from jobs.report.judged_run import JudgedRun, read_judged_run
 from jobs.report.pictures import ImageFiles
 from jobs.run.folder import RunFolder
 from tpu_worker.image_header import ImageError
@@ -38,21 +37,21 @@ _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_SCALE: Final = 0.42
 
 
-def save_images(run: RunFolder, count: int) -> int:
+def save_images(run: RunFolder, count: int, judged_run: JudgedRun | None = None) -> int:
     """Write the `count` worst images into `annotated/` of the run; returns how many could be read and were written.
 
-    The run must have its metrics.json. File names start with the rank. Without truth nobody knows which are the
-    worst: then they are spread evenly over the run.
+    File names start with the rank. Without truth nobody knows which are the worst: then they are spread evenly over the
+    run. judged_run: the run's rows, where they have been read already. Raises RunError.
     """
-    metrics = read_metrics(run)
-    spec = run.record.spec
     for name in run.store.names(FOLDER):
         run.store.remove(f"{FOLDER}/{name}")
-    judged, _ = judged_run(run, metrics, spec)
-    gallery = gallery_of_run(run, metrics, judged, spec.class_names)
-    if gallery is None or count <= 0:
+    if count <= 0:
         return 0
-    scenes = gallery.worst(count) if judged is not None else gallery.spread(count)
+    judged_run = judged_run or read_judged_run(run)
+    gallery = judged_run.gallery
+    if gallery is None:
+        return 0
+    scenes = gallery.worst(count) if judged_run.judged is not None else gallery.spread(count)
     files = ImageFiles(run)
     paths = files.paths([scene.image_id for scene in scenes])
     written = 0

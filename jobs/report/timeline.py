@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from jobs.measure.latency import Timings, busy_spans
 from jobs.report.charts import BOX, Chart, Mark, Shape, Tick, step_area, ticks
 from jobs.report.format import count, decimal, duration, percent, plural
-from jobs.report.image_columns import ImageColumns
+from jobs.run.image_columns import ImageColumns
 
 MOST_CARDS = 48
 TONES = 4

@@ -1,4 +1,4 @@
-"""G: committed detections → one label file an image; derived, so they can be rebuilt from Parquet at any time.
+"""G: committed detections → one label file per image; derived, so they can be rebuilt from Parquet at any time.
 
 An image without detections has an empty file; a failed image has none, since nothing is known of it.
 """
@@ -11,8 +11,10 @@ from pathlib import Path, PurePosixPath
 from bmodel.sidecar import ModelSpec
 from data.formats import LabelFormat, format_labels, label_stems
 from jobs.run.commit import CommitLog
-from jobs.run.rows import image_rows
+from jobs.run.image_columns import RunImages, read_images
+from jobs.run.rows import PartRows, read_detections
 from jobs.run.store import LocalStore, RunStore, as_run_error
+from tpu_worker.boxes import Detections
 from tpu_worker.devices import CARD_DEVICES
 
 
@@ -30,33 +32,67 @@ def write_labels(
     device: str,
     folder: str = "labels",
 ) -> int:
-    """Write the label files of every committed image into `folder` of the store; returns their number.
+    """Write the label files of every committed image; the arguments are those of LabelFiles. Returns their number."""
+    images = read_images(log.tables("images"))
+    files = LabelFiles(store, images, label_format=label_format, spec=spec, device=device, folder=folder)
+    read_detections(log, images, [files])
+    return files.written
 
-    device: whose times the rows hold. The competition's format carries the image's inference time: measured on a
-    card, predicted without one, left out where there is neither.
+
+class LabelFiles:
+    """Writes the label file of each image that went through while its detections are read.
+
+    written: how many files it has written so far.
     """
-    image_ids = [name for table in log.tables("images") for name in table.column("image_id").to_pylist()]
-    names = label_names(image_ids)
-    on_card = device in CARD_DEVICES
-    predicted_ms = spec.predicted_image_ms if device in {"cpu", "simulator"} else None
-    write = _writer(store, folder, list(names.values()))
-    written = 0
-    for row in image_rows(log):
-        if not row.ok or row.size_hw is None:
-            write.discard(names[row.image_id])
-            continue
-        text = format_labels(
-            label_format,
-            xyxy=row.detections.xyxy,
-            confidence=row.detections.confidence,
-            class_id=row.detections.class_id,
-            size_hw=row.size_hw,
-            class_names=spec.class_names,
-            time_ms=row.inference_ms if on_card else predicted_ms,
+
+    def __init__(
+        self,
+        store: RunStore,
+        images: RunImages,
+        *,
+        label_format: LabelFormat,
+        spec: ModelSpec,
+        device: str,
+        folder: str = "labels",
+    ) -> None:
+        """Make the folders that the files need.
+
+        folder: where in the store. device: whose times the rows hold. The competition's format carries the image's
+        inference time: measured on a card, predicted without one, left out where there is neither.
+        """
+        self._format: LabelFormat = label_format
+        self._class_names = spec.class_names
+        self._names = list(label_names(images.image_ids()).values())
+        self._is_measured = device in CARD_DEVICES
+        self._predicted_ms = spec.predicted_image_ms if device in {"cpu", "simulator"} else None
+        self._write = _writer(store, folder, self._names)
+        self.written = 0
+
+    def add(self, part: PartRows) -> None:
+        """Write the files of a part's images."""
+        columns = part.images.columns
+        sizes_hw = part.images.sizes_hw(part.start, part.stop)
+        for position, size_hw, detections in zip(
+            range(part.start, part.stop), sizes_hw, part.by_image(), strict=True
+        ):
+            name = self._names[position]
+            if size_hw is None or not columns.ok[position]:
+                self._write.discard(name)
+                continue
+            inference_ms = float(columns.stages["inference"][position])
+            self._write(name, self._text(detections, size_hw, inference_ms))
+            self.written += 1
+
+    def _text(self, detections: Detections, size_hw: tuple[int, int], inference_ms: float) -> str:
+        return format_labels(
+            self._format,
+            xyxy=detections.xyxy,
+            confidence=detections.confidence,
+            class_id=detections.class_id,
+            size_hw=size_hw,
+            class_names=self._class_names,
+            time_ms=inference_ms if self._is_measured else self._predicted_ms,
         )
-        write(names[row.image_id], text)
-        written += 1
-    return written
 
 
 def _writer(store: RunStore, folder: str, names: list[str]) -> _LabelWriter:

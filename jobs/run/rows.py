@@ -1,79 +1,80 @@
-"""Reads a run back: image by image for labels and pages, column by column for mAP."""
+"""Reads a run's detections back, part by part; each file is opened once, whatever takes its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from data.ground_truth import Scored
 from jobs.run.commit import CommitLog
+from jobs.run.image_columns import RunImages
 from tpu_worker.boxes import Detections
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ImageRow:
-    """A committed image with its detections, as label files, mAP and pages need it."""
+class PartRows:
+    """The detections of one part, D of them, with the images they are of.
 
-    index: int
-    image_id: str
-    size_hw: tuple[int, int] | None
-    ok: bool
-    inference_ms: float | None
-    detections: Detections
+    images: of the whole run. start, stop: the part's images are those from position `start` to before `stop`.
+    position: (D,) int64, each detection's image, ascending. class_id: (D,) int32. confidence: (D,) float32.
+    xyxy: (D, 4) float32 source pixels.
+    """
 
+    images: RunImages
+    start: int
+    stop: int
+    position: NDArray[np.int64]
+    class_id: NDArray[np.int32]
+    confidence: NDArray[np.float32]
+    xyxy: NDArray[np.float32]
 
-def image_rows(log: CommitLog) -> Iterator[ImageRow]:
-    """Every committed image in order, with its detections."""
-    for images, detections in zip(log.tables("images"), log.tables("detections"), strict=True):
-        yield from _rows_of_shard(images, detections)
-
-
-def _rows_of_shard(images: pa.Table, detections: pa.Table) -> Iterator[ImageRow]:
-    index = detections.column("index").to_numpy()
-    xyxy = np.stack([detections.column(name).to_numpy() for name in ("x1", "y1", "x2", "y2")], axis=1)
-    confidence = detections.column("confidence").to_numpy()
-    class_id = detections.column("class_id").to_numpy()
-    columns = ("index", "image_id", "height", "width", "status", "inference_ms")
-    for row in images.select(columns).to_pylist():
-        start, stop = np.searchsorted(index, [row["index"], row["index"] + 1])
-        yield ImageRow(
-            index=row["index"],
-            image_id=row["image_id"],
-            size_hw=None if row["height"] is None else (row["height"], row["width"]),
-            ok=row["status"] == "ok",
-            inference_ms=row["inference_ms"],
-            detections=Detections(
-                xyxy=xyxy[start:stop], confidence=confidence[start:stop], class_id=class_id[start:stop]
-            ),
-        )
-
-
-def scored_detections(log: CommitLog, positions: dict[str, int]) -> Scored:
-    """All committed detections of the images in `positions` (image_id → position), as columns."""
-    found: list[Scored] = []
-    for images, detections in zip(log.tables("images"), log.tables("detections"), strict=True):
-        ids = images.column("image_id").to_pylist()
-        first = images.column("index")[0].as_py() if len(ids) else 0
-        position_of = np.array([positions.get(image_id, -1) for image_id in ids], np.int32)
-        image = position_of[detections.column("index").to_numpy() - first]
-        known = image >= 0
-        xyxy = np.stack([detections.column(name).to_numpy() for name in ("x1", "y1", "x2", "y2")], axis=1)
-        found.append(
-            Scored(
-                image=image[known],
-                class_id=detections.column("class_id").to_numpy()[known],
-                confidence=detections.column("confidence").to_numpy()[known],
-                xyxy=xyxy[known],
+    def by_image(self) -> Iterator[Detections]:
+        """The detections of each of the part's images, best first."""
+        borders = np.searchsorted(self.position, np.arange(self.start, self.stop + 1)).tolist()
+        for first, last in pairwise(borders):
+            yield Detections(
+                xyxy=self.xyxy[first:last],
+                confidence=self.confidence[first:last],
+                class_id=self.class_id[first:last],
             )
-        )
-    if not found:
-        return Scored.empty()
-    return Scored(
-        image=np.concatenate([one.image for one in found]),
-        class_id=np.concatenate([one.class_id for one in found]),
-        confidence=np.concatenate([one.confidence for one in found]),
-        xyxy=np.concatenate([one.xyxy for one in found]),
+
+
+class TakesRows(Protocol):
+    """Whatever is derived from detections while they are read."""
+
+    def add(self, part: PartRows) -> None:
+        """Take the next part, in the order of the images."""
+
+
+def read_detections(log: CommitLog, images: RunImages, takers: Sequence[TakesRows]) -> None:
+    """Give every committed detection to each of the takers; without any, no file is opened.
+
+    images: what `read_images` made of the same commits. Raises RunError for a part that is missing or damaged.
+    """
+    if not takers:
+        return
+    start = 0
+    for commit, table in zip(log.commits, log.tables("detections"), strict=True):
+        stop = start + len(commit.shard)
+        part = _rows(table, images, start, stop, first_index=commit.shard.start)
+        for taker in takers:
+            taker.add(part)
+        start = stop
+
+
+def _rows(table: pa.Table, images: RunImages, start: int, stop: int, *, first_index: int) -> PartRows:
+    sides = [table.column(name).to_numpy() for name in ("x1", "y1", "x2", "y2")]
+    return PartRows(
+        images=images,
+        start=start,
+        stop=stop,
+        position=table.column("index").to_numpy() - first_index + start,
+        class_id=table.column("class_id").to_numpy(),
+        confidence=table.column("confidence").to_numpy(),
+        xyxy=np.stack(sides, axis=1),
     )

@@ -16,11 +16,10 @@ from jobs.config.detect_config import DetectConfig, describe_validation_error, p
 from jobs.config.paths import why_not_a_file
 from jobs.config.yaml_file import OptionsModel, option_name, read_yaml_mapping
 from jobs.console.stop_signals import Stopped
+from jobs.derive import evaluate_run
 from jobs.inputs.images import list_images
 from jobs.inputs.resolve import load_model, resolve_job
-from jobs.measure.evaluate_run import evaluate_run
 from jobs.measure.metrics import Metrics, read_metrics
-from jobs.report.page import write_report
 from jobs.run.folder import RUN, SUCCESS, RunFolder, open_run
 from jobs.run.record import new_record
 from jobs.run.store import open_store
@@ -64,7 +63,6 @@ def run_once(config: DetectConfig) -> Metrics:
             raise Stopped(f"{text}; the same command resumes it") from None
     elif config.ground_truth is not None and config.device != "timed":
         evaluate_run(output)
-        write_report(open_run(output))
     return read_metrics(open_run(output))
 
 

@@ -21,9 +21,10 @@ from jobs.inputs.images import list_images
 from jobs.inputs.resolve import load_model, resolve_job
 from jobs.measure.coco import coco_ap
 from jobs.measure.mean_ap import evaluate
+from jobs.measure.one_pass import read_rows
 from jobs.run.folder import RunFolder, begin_run
+from jobs.run.image_columns import read_images
 from jobs.run.record import new_record
-from jobs.run.rows import scored_detections
 from jobs.run.store import open_store
 from tests.bench.findings import Findings
 from tests.bench.material import BUILD, Material
@@ -52,8 +53,7 @@ def measure(material: Material) -> Findings:
     truth_path = _write_truth(folder, spec)
     run = _write_run(folder, material, truth_path)
     truth = _truth(truth_path, spec)
-    positions = {image_id: position for position, image_id in enumerate(truth.image_ids)}
-    detections = scored_detections(run.log, positions)
+    detections = read_rows(run.log, read_images(run.log.tables("images")), truth).scored
     if len(detections) != IMAGES * EACH:
         raise RuntimeError(f"{IMAGES * EACH} detections should be scored, got {len(detections)}")
     evaluate(truth, detections)

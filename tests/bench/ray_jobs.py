@@ -20,8 +20,9 @@ from jobs.console.stop_signals import stoppable
 from jobs.detect import _detect_images
 from jobs.inputs.images import list_images
 from jobs.inputs.resolve import ResolvedJob, load_model, resolve_job
-from jobs.measure.latency import Timings, read_timings
+from jobs.measure.latency import Timings, timings_of
 from jobs.run.folder import RunFolder, begin_run, open_run
+from jobs.run.image_columns import read_images
 from jobs.run.record import new_record
 from jobs.run.store import open_store
 from tests.bench.material import BUILD
@@ -98,10 +99,15 @@ def run_job(*, worker: type = CardWorker, name: str = "run", **options: object) 
         _detect_images(config, job, images, run, cards, stop, worker)
         wall_s = time.perf_counter() - started
     run.log.verify_coverage(len(images))
-    return JobRun(wall_s=wall_s, run=run, resolved=job, timings=read_timings(run.log.tables("images")))
+    return JobRun(
+        wall_s=wall_s,
+        run=run,
+        resolved=job,
+        timings=timings_of(read_images(run.log.tables("images")).columns),
+    )
 
 
 def read_finished_ms(folder: Path) -> list[float]:
     """When the images of a run ended, in order, ms since the run began."""
-    times = read_timings(open_run(str(folder)).log.tables("images")).finished_ms
+    times = timings_of(read_images(open_run(str(folder)).log.tables("images")).columns).finished_ms
     return [float(time_ms) for time_ms in np.sort(times)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from data.formats import format_labels
 from data.ground_truth import GroundTruth, Scored
-from jobs.measure.evaluate_run import Evaluation
+from jobs.measure.evaluation import Evaluation
 from tests.helpers.label_sets import detections_near, random_truth, write_files
 
 SIZE_HW = (480, 640)

@@ -19,7 +19,9 @@ from data.formats import write_coco
 from jobs.inputs.resolve import model_metrics
 from jobs.measure.measure_run import measure
 from jobs.measure.metrics import CardMetrics, TimeSpent
+from jobs.measure.one_pass import read_rows, read_truth
 from jobs.run.folder import RunFolder, begin_run, finish_run
+from jobs.run.image_columns import read_images
 from jobs.run.record import RunRecord
 from jobs.run.store import LocalStore
 from tests.helpers.run_rows import record_of
@@ -238,14 +240,16 @@ def _write_metrics(run: RunFolder, spec: ModelSpec, like: MadeUp, truth: Path | 
         f"host/{card}": CardMetrics(card=f"host/{card}", images=0, failures=card)
         for card in range(like.cards)
     }
+    images = read_images(run.log.tables("images"))
+    is_scored = truth is not None and like.device != "timed"
+    rows = read_rows(run.log, images, read_truth(truth, images, spec) if truth and is_scored else None)
     metrics = measure(
-        run.log,
+        rows,
+        mean_ap=rows.mean_ap(),
         spec=spec,
         device=like.device,
         times_of=like.device,
         model=model_metrics(spec, name="small.onnx", sha256="0" * 64),
-        ground_truth=truth,
-        evaluator="hotcoco",
         score_protocol="voc",
         time=TimeSpent(detect_s=4.2, write_s=0.3),
         accounts=accounts,

@@ -16,7 +16,7 @@ from data.formats import FormatError
 from data.ground_truth import GroundTruth, Scored
 from jobs.commands.evaluate import command
 from jobs.measure.evaluate_files import evaluate_files
-from jobs.measure.evaluate_run import Evaluation
+from jobs.measure.evaluation import Evaluation
 from jobs.measure.mean_ap import evaluate
 from tests.helpers.evaluation_files import NAMES, coco_json, figures, image_folder, known_set, label_folder
 from tests.helpers.label_sets import random_truth, write_files

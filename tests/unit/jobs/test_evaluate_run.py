@@ -13,13 +13,15 @@ from cluster.pool.results import shard_result
 from cluster.pool.work import Shard
 from data.ground_truth import GroundTruth, Scored
 from jobs.commands.evaluate import command as evaluate_command
+from jobs.commands.report import command as report_command
+from jobs.derive import evaluate_run
 from jobs.inputs.resolve import model_metrics
-from jobs.measure.evaluate_run import evaluate_run
 from jobs.measure.mean_ap import evaluate
 from jobs.measure.measure_run import measure
-from jobs.measure.metrics import Metrics, TimeSpent
-from jobs.report.page import report_page
+from jobs.measure.metrics import Metrics, TimeSpent, read_metrics
+from jobs.measure.one_pass import read_rows
 from jobs.run.folder import begin_run, finish_run, open_run
+from jobs.run.image_columns import read_images
 from jobs.run.store import LocalStore
 from tests.helpers.evaluation_files import NAMES, SIZE_HW, coco_json, figures, known_set
 from tests.helpers.run_rows import record_of
@@ -68,13 +70,12 @@ def finished_run(
         )
         run.log.add(Shard(start, stop), table, 1)
     metrics = measure(
-        run.log,
+        read_rows(run.log, read_images(run.log.tables("images")), None),
+        mean_ap=None,
         spec=spec,
         device=device,
         times_of=device,
         model=model_metrics(spec, name="x.onnx", sha256="0" * 64),
-        ground_truth=None,
-        evaluator="hotcoco",
         score_protocol="voc",
         time=TimeSpent(detect_s=1.0, write_s=0.1),
         accounts={},
@@ -105,7 +106,15 @@ def test_the_report_follows_the_metrics(known: tuple[GroundTruth, Scored], tmp_p
     place = finished_run(truth, found, tmp_path / "run")
     (place / "report.html").write_text("stale", encoding="utf-8")
     evaluate_command(str(place), ground_truth=coco_json(truth, tmp_path))
-    assert (place / "report.html").read_text(encoding="utf-8") == report_page(open_run(str(place)))
+    page = (place / "report.html").read_text(encoding="utf-8")
+    metrics = read_metrics(open_run(str(place)))
+    assert metrics.map is not None
+    assert f"{metrics.map.voc.ap50:.3f}" in page
+    assert "F1 over confidence" in page, "judged by the truth that the figures are of"
+    report_command([str(place)])
+    again = (place / "report.html").read_text(encoding="utf-8")
+    assert f"{metrics.map.voc.ap50:.3f}" in again
+    assert "F1 over confidence" not in again, "the run itself has no truth"
 
 
 def test_a_run_is_scored_again_and_its_metrics_follow(

@@ -8,10 +8,11 @@ import pytest
 from bmodel.sidecar import ModelSpec, PredictedLatency
 from jobs.measure.latency import (
     Timings,
-    read_timings,
     summarise_latency,
     summarise_throughput,
+    timings_of,
 )
+from jobs.run.image_columns import read_images
 from tests.helpers.run_rows import refs, rows_of
 from tests.helpers.small_specs import head_spec
 
@@ -87,10 +88,11 @@ def test_a_percentile_needs_enough_images(count: int, known: list[str]) -> None:
 
 
 def test_failed_images_have_no_times() -> None:
-    found = read_timings([rows_of(refs(4), failed={1, 2}).images, rows_of(refs(6)[4:], ms=30.0).images])
+    tables = [rows_of(refs(4), failed={1, 2}).images, rows_of(refs(6)[4:], ms=30.0).images]
+    found = timings_of(read_images(tables).columns)
     assert found.stages["inference"].tolist() == [10.0, 10.0, 30.0, 30.0]
     assert found.started_ms.tolist() == [0.0, 3000.0, 4000.0, 5000.0]
-    assert read_timings([]).started_ms.tolist() == []
+    assert timings_of(read_images([]).columns).started_ms.tolist() == []
 
 
 def test_throughput_counts_images_over_the_time_they_took() -> None:

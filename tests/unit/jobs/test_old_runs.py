@@ -13,13 +13,13 @@ from cluster.pool.results import IMAGES_SCHEMA, ShardResult
 from cluster.pool.work import Shard
 from jobs.commands.export import export_csv
 from jobs.commands.labels import command as labels_command
-from jobs.measure.evaluate_run import evaluate_run
+from jobs.derive import evaluate_run
 from jobs.measure.metrics import read_metrics
 from jobs.plan.values import HostCosts, default_costs, read_costs
-from jobs.report.image_columns import read_image_columns
 from jobs.report.page import report_page
 from jobs.run.commit import CommitLog
 from jobs.run.folder import open_run
+from jobs.run.image_columns import read_images
 from jobs.run.parquet import parquet_bytes, table_of
 from jobs.run.store import LocalStore
 from tests.helpers.paths import FIXTURES
@@ -112,7 +112,7 @@ def test_a_run_that_0_1_began_and_this_version_resumed_has_parts_of_both_kinds(t
     assert all(table.schema == IMAGES_SCHEMA for table in tables)
     stages = [stage for table in tables for stage in table.column("stage").to_pylist()]
     assert stages == [None, "read", None, None, None, None, "read", None]
-    columns = read_image_columns(iter(tables))
+    columns = read_images(tables).columns
     assert columns.stages["read"].tolist() == [1.0] * 8
     assert [failed.stage for failed in columns.failed] == ["read", "read"]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.report.image_columns import ImageColumns
 from jobs.report.timeline import MOST_CARDS, covered_ms, draw_throughput, draw_timeline, time_axis
+from jobs.run.image_columns import ImageColumns
 
 
 def images_of(
