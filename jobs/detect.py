@@ -100,7 +100,7 @@ def _detect_images(
     with RunProgress(total=len(images), already=run.log.image_count) as progress:
         for sentence in run.log.voided:
             progress.tell(sentence)
-        settings = WorkerSettings(device=job.device, detect=job.detect, run_started_s=run.record.started_s)
+        settings = WorkerSettings(device=job.device, detect=job.detect)
         pool: WorkerPool[ShardResult] = WorkerPool(
             start_worker=lambda slot: start_actor(worker, slot, settings),
             load=lambda shard: images.refs(shard.start, shard.stop),
@@ -108,6 +108,8 @@ def _detect_images(
             limits=_limits(config),
             tell=progress.tell,
             check=stop.check,
+            # The one use of a wall clock: how long a run that is resumed has rested. A stepped clock cannot be seen.
+            run_time_s=max(0.0, time.time() - run.record.started_s),
         )
         with stop.deferred(), sampled_health(run, pool.cards, progress.tell), Committer(run.log) as committer:
             for outcome in pool.run(todo):

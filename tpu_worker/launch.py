@@ -106,7 +106,7 @@ class Launch:
             failure=failure,
             times=times,
             started_s=self.started_s[position],
-            finished_s=time.time(),
+            finished_s=time.monotonic(),
             batch=self.number,
             prepared_on=prepared.prepared_on if prepared else "host",
         )

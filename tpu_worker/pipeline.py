@@ -128,7 +128,7 @@ class Pipeline:
 
     def _prepare(self, launch: Launch, position: int) -> None:
         slot = launch.slot
-        launch.started_s[position] = time.time()
+        launch.started_s[position] = time.monotonic()
         prepared = self._stages.prepare(launch.images[position], slot.batch[position], slot.holds[position])
         if isinstance(prepared, ImageFailure):
             slot.clear(position)

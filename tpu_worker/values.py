@@ -57,7 +57,7 @@ class ImageResult:
     """An image's outcome: detections, or a failure.
 
     size_hw: height and width in source pixels; None when the image could not be read.
-    started_s, finished_s: seconds since the epoch, from the worker's clock.
+    started_s, finished_s: seconds on the worker's monotonic clock, which no step of its host's clock reaches.
     batch: which launch of its shard the image was part of, from 0.
     prepared_on: where it was decoded and letterboxed.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -137,7 +137,11 @@ class HealthHosts:
         self._lost.pop(key, None)
         if sampler.samples >= self._samples_of_one:
             ray.kill(self._samplers.pop(key).actor)
-        return [(f"{self._hosts[key[0]]}/{sample.device_id}", sample) for sample in samples]
+        # By the driver's clock: each host's own may be hours off.
+        return [
+            (f"{self._hosts[key[0]]}/{sample.device_id}", replace(sample, time_s=time.time()))
+            for sample in samples
+        ]
 
     def _miss(self, key: Key, ran: set[Key]) -> list[tuple[str, Sample]]:
         """What an answer that has not come says; ran: whose process was there for the whole of the wait."""

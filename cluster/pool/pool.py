@@ -46,7 +46,8 @@ class WorkerPool(Generic[R]):
 
     start_worker: makes the actor of a slot, pinned to it, with a Worker for its body. load: the argument `images` for
     a shard. discover: the slots there are at present. tell: takes a sentence for the user. check: called at least once
-    a second; what it raises ends the run. calls: how actors are reached.
+    a second; what it raises ends the run. calls: how actors are reached. run_time_s: seconds since the run began, more
+    than 0 where it is resumed.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class WorkerPool(Generic[R]):
         tell: Callable[[str], None],
         check: Callable[[], None] = lambda: None,
         calls: ActorCalls | None = None,
+        run_time_s: float = 0.0,
     ) -> None:
         self._load = load
         self._check = check
         self._limits = limits
         self._calls = calls or RayCalls()
+        self._run_began_s = self._calls.now() - run_time_s
         self._table = SlotTable(
             start_worker=start_worker, discover=discover, limits=limits, tell=tell, calls=self._calls
         )
@@ -147,7 +150,9 @@ class WorkerPool(Generic[R]):
         if state.worker is None:
             raise RuntimeError(f"{state.slot} must have a worker to be given work")
         work.attempts += 1
-        ref = self._calls.process(state.worker.handle, self._load(work.shard), work.attempts)
+        images = self._load(work.shard)
+        sent_s = self._calls.now() - self._run_began_s
+        ref = self._calls.process(state.worker.handle, images, work.attempts, sent_s)
         head_since_s = None if state.flights else now
         state.flights.append(
             Flight(work=work, attempt=work.attempts, ref=ref, launched_s=now, head_since_s=head_since_s)

@@ -28,7 +28,7 @@ class ActorCalls(Protocol):
     def describe(self, worker: Handle) -> Ref:
         """Ask a worker what it says of itself; it answers when it is ready."""
 
-    def process(self, worker: Handle, images: Sequence[Any], attempt: int) -> Ref:
+    def process(self, worker: Handle, images: Sequence[Any], attempt: int, sent_s: float) -> Ref:
         """Give a worker a shard's images."""
 
     def ended(self, refs: Sequence[Ref], *, timeout_s: float) -> list[Ref]:
@@ -65,9 +65,9 @@ class RayCalls:
         """Ask a worker what it says of itself."""
         return worker.describe.remote()
 
-    def process(self, worker: Handle, images: Sequence[Any], attempt: int) -> Ref:
+    def process(self, worker: Handle, images: Sequence[Any], attempt: int, sent_s: float) -> Ref:
         """Give a worker a shard's images."""
-        return worker.process.remote(images, attempt)
+        return worker.process.remote(images, attempt, sent_s)
 
     def ended(self, refs: Sequence[Ref], *, timeout_s: float) -> list[Ref]:
         """Wait for the first of some answers; returns all of them that are there then."""

@@ -75,11 +75,14 @@ def shard_result(
     *,
     class_names: Sequence[str],
     batch_size: int,
-    run_started_s: float,
+    run_began_s: float,
     card: str,
     attempt: int,
 ) -> ShardResult:
-    """The tables of a shard's results; times become ms since the run began."""
+    """The tables of a shard's results; times become ms since the run began.
+
+    run_began_s: when that was, on the clock of the results' times.
+    """
     columns = {
         "index": [result.image.index for result in results],
         "image_id": [result.image.image_id for result in results],
@@ -93,8 +96,8 @@ def shard_result(
         "preprocess_ms": [result.times.preprocess_ms for result in results],
         "inference_ms": [result.times.inference_ms for result in results],
         "postprocess_ms": [result.times.postprocess_ms for result in results],
-        "started_ms": [(result.started_s - run_started_s) * 1000 for result in results],
-        "finished_ms": [(result.finished_s - run_started_s) * 1000 for result in results],
+        "started_ms": [(result.started_s - run_began_s) * 1000 for result in results],
+        "finished_ms": [(result.finished_s - run_began_s) * 1000 for result in results],
         "batch": [position // batch_size for position in range(len(results))],
         "card": [card] * len(results),
         "attempt": [attempt] * len(results),

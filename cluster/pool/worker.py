@@ -19,6 +19,7 @@ from cluster.cards.card_slots import CardSlot
 from cluster.cards.card_users import DEVICES, CardUser, open_card
 from cluster.pool.live_metrics import WorkerMetrics
 from cluster.pool.results import ShardResult, shard_result
+from cluster.pool.run_clock import RunClock
 from cluster.pool.worker_protocol import WorkerInfo
 from tpu_worker.detector import DetectOptions, Detector
 from tpu_worker.devices import CARD_DEVICES, DeviceOptions, open_device, open_preprocessor, runs_on_simulator
@@ -27,14 +28,10 @@ from tpu_worker.values import ImageRef
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSettings:
-    """All that a worker is built from, so that a new one on the same card is the same worker.
-
-    run_started_s: seconds since the epoch, the zero of the times in the tables.
-    """
+    """All that a worker is built from, so that a new one on the same card is the same worker."""
 
     device: DeviceOptions
     detect: DetectOptions
-    run_started_s: float
 
 
 class CardWorker:
@@ -56,6 +53,7 @@ class CardWorker:
             device.run(np.zeros(device.spec.input.shape, np.float32))
             warm = time.monotonic()
         self._spec = device.spec
+        self._clock = RunClock()
         self._detector = Detector(device, settings.detect, open_preprocessor(options))
         self._card = f"{slot.host}/{slot.device_id}"
         self._metrics = WorkerMetrics(self._card)
@@ -76,8 +74,9 @@ class CardWorker:
         """Who this worker is and how long it took to start."""
         return self._info
 
-    def process(self, images: Sequence[ImageRef], attempt: int) -> ShardResult:
+    def process(self, images: Sequence[ImageRef], attempt: int, sent_s: float) -> ShardResult:
         """Detect on a shard's images; two calls may overlap, the card works through them in order."""
+        run_began_s = self._clock.received(sent_s)
         try:
             results = self._detector.detect(images)
         except Exception:
@@ -87,7 +86,7 @@ class CardWorker:
             results,
             class_names=self._spec.class_names,
             batch_size=self._spec.batch,
-            run_started_s=self._settings.run_started_s,
+            run_began_s=run_began_s,
             card=self._card,
             attempt=attempt,
         )

@@ -45,5 +45,8 @@ class Worker(Protocol):
     def describe(self) -> WorkerInfo:
         """Answer as soon as the worker is ready."""
 
-    def process(self, images: Sequence[Any], attempt: int) -> Result:
-        """Do a shard's images; the attempt's number goes into their rows."""
+    def process(self, images: Sequence[Any], attempt: int, sent_s: float) -> Result:
+        """Do a shard's images; the attempt's number goes into their rows.
+
+        sent_s: when the driver sent them, seconds since the run began.
+        """

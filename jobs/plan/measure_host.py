@@ -164,7 +164,7 @@ def _numbered(results: Sequence[ImageResult], shard: Shard, spec: ModelSpec) -> 
 
 def _table(results: Sequence[ImageResult], spec: ModelSpec) -> ShardResult:
     return shard_result(
-        results, class_names=spec.class_names, batch_size=spec.batch, run_started_s=0.0, card="-", attempt=1
+        results, class_names=spec.class_names, batch_size=spec.batch, run_began_s=0.0, card="-", attempt=1
     )
 
 

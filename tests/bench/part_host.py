@@ -125,7 +125,7 @@ def _whole_shard(detector: Detector, refs: list[ImageRef]) -> Callable[[], objec
     """All that an actor does for a shard but the device's work: threads, queues and result tables too."""
     names = [str(number) for number in range(80)]
     return lambda: shard_result(
-        detector.detect(refs), class_names=names, batch_size=1, run_started_s=0.0, card="host/0", attempt=1
+        detector.detect(refs), class_names=names, batch_size=1, run_began_s=0.0, card="host/0", attempt=1
     )
 
 

@@ -162,7 +162,7 @@ def _write_run(folder: Path, material: Material, truth_path: Path) -> RunFolder:
     for start in range(0, IMAGES, SHARD):
         results = [_found(image, truth, spec, dice) for image in images.refs(start, start + SHARD)]
         tables = shard_result(
-            results, class_names=spec.class_names, batch_size=1, run_started_s=0.0, card="host/0", attempt=1
+            results, class_names=spec.class_names, batch_size=1, run_began_s=0.0, card="host/0", attempt=1
         )
         run.log.add(Shard(start, start + SHARD), tables, 1)
     derive(config, job, run, [], detect_s=1.0)

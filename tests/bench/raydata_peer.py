@@ -152,7 +152,7 @@ class WholeDetector:
             self._detector.detect(refs),
             class_names=self._setting.spec.class_names,
             batch_size=1,
-            run_started_s=0.0,
+            run_began_s=0.0,
             card="host/0",
             attempt=1,
         )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from cluster.cards.card_slots import CardSlot
 from cluster.pool.results import ShardResult, shard_result
+from cluster.pool.run_clock import RunClock
 from cluster.pool.worker import WorkerSettings
 from cluster.pool.worker_protocol import WorkerInfo
 from tests.bench.busiest import PUBLISHED_CANDIDATES, busiest, candidates
@@ -27,6 +28,7 @@ class ReplayWorker:
         device = ReplayDevice(recorded.spec, recorded.heads, service_ms=settings.device.timed.service_ms)
         self._spec = recorded.spec
         self._settings = settings
+        self._clock = RunClock()
         self._card = f"{slot.host}/{slot.device_id}"
         self._detector = Detector(device, settings.detect)
 
@@ -44,12 +46,13 @@ class ReplayWorker:
             warmup_ms=self._settings.device.timed.service_ms,
         )
 
-    def process(self, images: Sequence[ImageRef], attempt: int) -> ShardResult:
+    def process(self, images: Sequence[ImageRef], attempt: int, sent_s: float) -> ShardResult:
+        run_began_s = self._clock.received(sent_s)
         return shard_result(
             self._detector.detect(images),
             class_names=self._spec.class_names,
             batch_size=self._spec.batch,
-            run_started_s=self._settings.run_started_s,
+            run_began_s=run_began_s,
             card=self._card,
             attempt=attempt,
         )

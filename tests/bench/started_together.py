@@ -24,11 +24,12 @@ class TogetherWorker(CardWorker):
         self._is_open = False
         (GATE / f"{slot.device_id}").touch()
 
-    def process(self, images: Sequence[ImageRef], attempt: int) -> ShardResult:
+    def process(self, images: Sequence[ImageRef], attempt: int, sent_s: float) -> ShardResult:
+        self._clock.received(sent_s)  # before the wait, which is no part of the message's way
         if not self._is_open:
             wait_for_all(GATE)
             self._is_open = True
-        return super().process(images, attempt)
+        return super().process(images, attempt, sent_s)
 
 
 def set_gate(cards: int) -> None:

@@ -34,7 +34,7 @@ class SyntheticWorker:
     def describe(self) -> WorkerInfo:
         return WorkerInfo(host=socket.gethostname(), pid=os.getpid(), lock="", load_ms=0.0, warmup_ms=1.0)
 
-    def process(self, images: Sequence[ImageRef], attempt: int) -> ShardResult:
+    def process(self, images: Sequence[ImageRef], attempt: int, _sent_s: float) -> ShardResult:
         made = self._made.get(len(images)) or self._make(images, attempt)
         self._made[len(images)] = made
         return renamed(made, images)
@@ -44,7 +44,7 @@ class SyntheticWorker:
             [found(image, len(self._names)) for image in images],
             class_names=self._names,
             batch_size=1,
-            run_started_s=0.0,
+            run_began_s=0.0,
             card=self._card,
             attempt=attempt,
         )

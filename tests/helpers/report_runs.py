@@ -197,9 +197,7 @@ def _detections(
 
 
 def _tables(results: list[ImageResult], card: str, like: MadeUp, run: RunFolder) -> ShardResult:
-    made = shard_result(
-        results, class_names=NAMES, batch_size=1, run_started_s=STARTED_S, card=card, attempt=1
-    )
+    made = shard_result(results, class_names=NAMES, batch_size=1, run_began_s=STARTED_S, card=card, attempt=1)
     for place, result in enumerate(results):
         if result.image.index in like.lost:
             made = _with_lost(made, place, result.image)

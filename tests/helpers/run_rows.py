@@ -79,7 +79,7 @@ def rows_of(
         results_of(images, failed=failed, ms=ms),
         class_names=NAMES,
         batch_size=1,
-        run_started_s=1000.0,
+        run_began_s=1000.0,
         card=card,
         attempt=attempt,
     )

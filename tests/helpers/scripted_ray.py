@@ -86,6 +86,7 @@ class ScriptedRay:
     describe_as: fields of its WorkerInfo that differ from the usual.
     holder: who has the cards that are taken.
     queries: how often the scheduler was asked.
+    sent_s: the time of the run that came with each call.
     """
 
     process_reply: Callable[[CardSlot, Sequence[int], int, float], Reply] = lambda *_: Reply()
@@ -95,6 +96,7 @@ class ScriptedRay:
     holder: str | None = None
     time_s: float = 0.0
     queries: int = 0
+    sent_s: list[float] = field(default_factory=list)
     actors: list[Actor] = field(default_factory=list)
 
     def start(self, slot: CardSlot) -> Actor:
@@ -117,7 +119,8 @@ class ScriptedRay:
         error = died_starting(reply.refuses) if reply.refuses else None
         return self._answer(worker, reply, error or info)
 
-    def process(self, worker: Actor, images: Sequence[int], attempt: int) -> Answer:
+    def process(self, worker: Actor, images: Sequence[int], attempt: int, sent_s: float) -> Answer:
+        self.sent_s.append(sent_s)
         reply = self.process_reply(worker.slot, images, attempt, self.time_s)
         rows = Rows(images=tuple(images), device_id=worker.slot.device_id)
         error = RayTaskError("process", "", reply.refuses) if reply.refuses else None  # type: ignore[no-untyped-call]

@@ -62,7 +62,7 @@ from sophon import sail
 sail.stand_in.errors["Engine"] = sail.SailDeviceError("init device failure")
 case = Case(name="sail", model="tiny_fp32_1b")
 slot = CardSlot(node_id="0" * 8, host="here", device_id=0)
-settings = WorkerSettings(device=case.options, detect=DetectOptions(), run_started_s=0.0)
+settings = WorkerSettings(device=case.options, detect=DetectOptions())
 try:
     CardWorker(slot, settings, device_folder=Path(sys.argv[1]))
 except Exception as error:

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -113,7 +112,6 @@ def test_a_card_that_fails_every_so_many_calls_loses_no_image(
             timed=TimedOptions(service_ms=2, fail_every=23),
         ),
         detect=DetectOptions(),
-        run_started_s=time.time(),
     )
     pictures, told = list_images(str(images)), list[str]()
     pool = pool_of(

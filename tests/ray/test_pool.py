@@ -75,7 +75,7 @@ class ObedientWorker:
     def describe(self) -> WorkerInfo:
         return WorkerInfo(host=self._slot.host, pid=os.getpid(), lock="", load_ms=1.0, warmup_ms=1.0)
 
-    def process(self, images: list[int], _attempt: int) -> Rows:
+    def process(self, images: list[int], _attempt: int, _sent_s: float) -> Rows:
         orders = self._orders
         self._sign()
         while orders.meeting is not None and len(list(orders.meeting.iterdir())) < 2:

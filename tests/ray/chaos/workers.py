@@ -25,7 +25,7 @@ class PatientWorker:
     def describe(self) -> WorkerInfo:
         return WorkerInfo(host=self._slot.host, pid=os.getpid(), lock="", load_ms=1.0, warmup_ms=1.0)
 
-    def process(self, images: Sequence[ImageRef], attempt: int) -> ShardResult:
+    def process(self, images: Sequence[ImageRef], attempt: int, _sent_s: float) -> ShardResult:
         if awaited := self._waits.get((images[0].index, attempt)):
             path, words = awaited
             while not (path.exists() and words in path.read_text(encoding="utf-8")):

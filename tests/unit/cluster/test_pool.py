@@ -106,6 +106,22 @@ def test_every_shard_comes_back_once_and_both_cards_work() -> None:
     assert [state.phase for state in run.pool.slots] == [SlotPhase.FREE] * 2
 
 
+def test_each_call_tells_its_worker_the_time_of_the_run() -> None:
+    """Of the driver's monotonic clock alone, and of a resumed run from where it began."""
+    cluster = ScriptedRay(time_s=5000.0, process_reply=lambda *_: Reply(after_s=1.0))
+    pool: WorkerPool[Rows] = WorkerPool(
+        start_worker=cluster.start,
+        load=lambda shard: [shard.start],
+        discover=lambda: slots(1),
+        limits=PoolLimits(),
+        tell=lambda _: None,
+        calls=cluster,
+        run_time_s=30.0,
+    )
+    assert len(list(pool.run([Shard(0, 1), Shard(1, 2), Shard(2, 3)]))) == 3
+    assert cluster.sent_s == pytest.approx([30.01, 30.01, 31.01])
+
+
 def test_no_shards_is_no_run() -> None:
     assert pool_on(ScriptedRay()).carry_out(total=0, size=3).outcomes == []
 

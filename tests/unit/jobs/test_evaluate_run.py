@@ -66,7 +66,7 @@ def finished_run(
     )
     for start, stop in ((0, 5), (5, len(results))):
         table = shard_result(
-            results[start:stop], class_names=NAMES, batch_size=1, run_started_s=0.0, card="host/0", attempt=1
+            results[start:stop], class_names=NAMES, batch_size=1, run_began_s=0.0, card="host/0", attempt=1
         )
         run.log.add(Shard(start, stop), table, 1)
     metrics = measure(
