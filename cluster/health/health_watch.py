@@ -1,9 +1,9 @@
-"""Samples the cards' health beside a run, and says once of each card what is wrong with it."""
+"""Samples the cards' health beside a run, and reports once per card what is wrong with it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cluster.health.card_health import FAULTY_CELSIUS, Sample, over_hot
 
@@ -15,21 +15,24 @@ Named = tuple[str, Sample]
 
 
 class HealthWatch:
-    """Asks in a thread for the length of a `with` block; afterwards `samples` holds every answer with its card.
+    """Asks in a thread for the length of a `with` block.
 
-    ask: returns what has come in; it may raise anything, and then the run goes on without. end: called in the same
-    thread when all is over. tell: takes a sentence for the user, from that thread.
+    ask: returns the samples that have come in, each with its card; it may raise anything, and then the run goes on
+    without. keep: takes them, oldest first. tell: takes a sentence for the user. end: called when all is over. All
+    four are called from the watch's thread.
     """
 
     def __init__(
         self,
         ask: Callable[[], list[Named]],
         *,
+        keep: Callable[[Sequence[Named]], None],
         tell: Callable[[str], None],
         end: Callable[[], None] = lambda: None,
         every_s: float = SAMPLE_EVERY_S,
     ) -> None:
         self._ask = ask
+        self._keep = keep
         self._end = end
         self._tell = tell
         self._every_s = every_s
@@ -37,7 +40,6 @@ class HealthWatch:
         self._thread = threading.Thread(target=self._watch, name="card health", daemon=True)
         self._silences: dict[str, int] = {}
         self._told: set[tuple[str, str]] = set()
-        self._samples: list[Named] = []
 
     def __enter__(self) -> HealthWatch:  # noqa: PYI034 - Self is not in Python 3.10
         self._thread.start()
@@ -47,16 +49,12 @@ class HealthWatch:
         self._stop.set()
         self._thread.join(timeout=END_WITHIN_S)
 
-    @property
-    def samples(self) -> list[Named]:
-        """Every sample so far, oldest first."""
-        return list(self._samples)
-
     def _watch(self) -> None:
         try:
             while not self._stop.is_set():
-                for card, sample in self._ask():
-                    self._samples.append((card, sample))
+                samples = self._ask()
+                self._keep(samples)
+                for card, sample in samples:
                     self._judge(card, sample)
                 self._stop.wait(self._every_s)
             self._end()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
+import pyarrow.compute as pc
 from pydantic import Field
 
 from bmodel.validation import FrozenModel
@@ -36,47 +36,42 @@ def summarise_health(store: RunStore) -> tuple[CardHealthMetrics, ...] | None:
     table = read_health(store)
     if table is None:
         return None
-    columns = table.to_pydict()
-    places: dict[str, list[int]] = {}
-    for place, card in enumerate(columns["card"]):
-        places.setdefault(card, []).append(place)
-    return tuple(
-        _summary(card, {name: [values[place] for place in places[card]] for name, values in columns.items()})
-        for card in sorted(places)
-    )
+    hot = pc.greater_equal(table.column("chip_temperature_c"), SLOWED_CELSIUS)
+    by_card = table.append_column("is_slowed", hot).group_by("card").aggregate(_FIGURES).sort_by("card")
+    return tuple(_summary(row) for row in by_card.to_pylist())
 
 
-def _summary(card: str, columns: dict[str, list[object]]) -> CardHealthMetrics:
-    chip, board, memory, busy = (
-        _known(columns[name])
-        for name in ("chip_temperature_c", "board_temperature_c", "memory_used_mb", "utilisation_percent")
-    )
-    total = len(columns["card"])
+_FIGURES = [
+    ("sampled_ms", "count"),
+    ("chip_temperature_c", "count"),
+    ("chip_temperature_c", "max"),
+    ("chip_temperature_c", "mean"),
+    ("is_slowed", "sum"),
+    ("board_temperature_c", "max"),
+    ("memory_used_mb", "max"),
+    ("utilisation_percent", "mean"),
+]
+
+
+def _summary(row: dict[str, Any]) -> CardHealthMetrics:
+    """row: the aggregates of a card's samples; None where no sample has the value."""
     return CardHealthMetrics(
-        card=card,
-        state=_state(chip),
-        samples=total,
-        unanswered=total - len(chip),
-        slowed_samples=sum(celsius >= SLOWED_CELSIUS for celsius in chip),
-        chip_temperature_c_max=max(chip, default=None),
-        chip_temperature_c_mean=_mean(chip),
-        board_temperature_c_max=max(board, default=None),
-        memory_used_mb_max=max(memory, default=None),
-        utilisation_percent_mean=_mean(busy),
+        card=row["card"],
+        state=_state(row["chip_temperature_c_max"]),
+        samples=row["sampled_ms_count"],
+        unanswered=row["sampled_ms_count"] - row["chip_temperature_c_count"],
+        slowed_samples=row["is_slowed_sum"] or 0,
+        chip_temperature_c_max=row["chip_temperature_c_max"],
+        chip_temperature_c_mean=row["chip_temperature_c_mean"],
+        board_temperature_c_max=row["board_temperature_c_max"],
+        memory_used_mb_max=row["memory_used_mb_max"],
+        utilisation_percent_mean=row["utilisation_percent_mean"],
     )
 
 
-def _state(chip_temperature_c: Sequence[int]) -> Literal["ok", "slowed", "faulty", "silent"]:
-    if not chip_temperature_c:
+def _state(hottest_celsius: int | None) -> Literal["ok", "slowed", "faulty", "silent"]:
+    if hottest_celsius is None:
         return "silent"
-    if max(chip_temperature_c) > FAULTY_CELSIUS:
+    if hottest_celsius > FAULTY_CELSIUS:
         return "faulty"
-    return "slowed" if max(chip_temperature_c) >= SLOWED_CELSIUS else "ok"
-
-
-def _known(values: Sequence[object]) -> list[int]:
-    return [value for value in values if isinstance(value, int)]
-
-
-def _mean(values: Sequence[int]) -> float | None:
-    return sum(values) / len(values) if values else None
+    return "slowed" if hottest_celsius >= SLOWED_CELSIUS else "ok"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from cluster.health.card_health import FAULTY_CELSIUS, SLOWED_CELSIUS
 from jobs.measure.card_health import CardHealthMetrics
@@ -15,6 +12,7 @@ from jobs.measure.metrics import CardMetrics, Metrics
 from jobs.report.charts import Chart, Shape, line, ticks
 from jobs.report.format import count, decimal, plural
 from jobs.run.folder import RunFolder
+from jobs.run.health import read_health
 
 MOST_NOTES = 8
 
@@ -87,7 +85,6 @@ def _work_note(card: CardMetrics) -> str:
     return ""
 
 
-HEALTH = "health.parquet"
 MOST_POINTS = 400
 MOST_NAMED = 5
 _UNITS = {
@@ -105,25 +102,13 @@ _UNITS = {
 def health_charts(run: RunFolder) -> tuple[Chart, ...]:
     """A chart for every number sampled, one line per card; nothing without samples.
 
-    health.parquet has a column `card`, one of times in ms since the run began whose name ends in `_ms`, and numbers
-    whose names end in their unit.
+    The samples have a column `card`, one of times in ms since the run began, and numbers whose names end in their unit.
     """
-    if HEALTH not in run.store.names(""):
+    table = read_health(run.store)
+    if table is None:
         return ()
-    try:
-        table = pq.read_table(io.BytesIO(run.store.read(HEALTH)))
-    except pa.ArrowException:  # a report does not hang on it
-        return ()
-    time = next((name for name in table.column_names if name.endswith("_ms")), None)
-    if time is None or "card" not in table.column_names or not table.num_rows:
-        return ()
-    numbers = [
-        name
-        for name in table.column_names
-        if name != time
-        and (pa.types.is_integer(kind := table.schema.field(name).type) or pa.types.is_floating(kind))
-    ]
-    charts = [_chart(table, time, name) for name in numbers]
+    numbers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
+    charts = [_chart(table, "sampled_ms", name) for name in numbers]
     return tuple(chart for chart in charts if chart is not None)
 
 

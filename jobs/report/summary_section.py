@@ -116,7 +116,7 @@ def prepared_note(metrics: Metrics) -> str:
 def no_health(metrics: Metrics) -> str:
     """Why a run has no samples of its cards' health."""
     if metrics.device in CARD_DEVICES:
-        return "the run has no health.parquet"
+        return "the run has no samples of its cards' health"
     return f"the {metrics.device} device has no temperature or memory to sample"
 
 

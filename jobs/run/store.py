@@ -129,7 +129,7 @@ class LocalStore:
 
     def remove_unfinished(self) -> None:
         """Remove what killed drivers left half written."""
-        for folder in ("images", "detections", "."):
+        for folder in ("images", "detections", "health", "."):
             path = self.folder / folder
             for entry in path.glob(".*.tmp") if path.is_dir() else ():
                 entry.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from cluster.cards.card_slots import CardSlot, registered_slots
 from cluster.connect import connected
 from cluster.health.card_health import HealthSampler, Sample, sample_card
 from cluster.health.health_hosts import HealthHosts
-from cluster.health.health_watch import HealthWatch
+from cluster.health.health_watch import HealthWatch, Named
 from jobs.measure.card_health import summarise_health
 from jobs.run.folder import open_run
 from jobs.run.health import write_health
@@ -55,7 +55,7 @@ def test_a_run_on_sail_samples_the_cards_health(sail_stand_in: dict[str, str], t
     # What the stand-in says of itself.
     assert (card["chip_temperature_c_max"], card["board_temperature_c_max"]) == (52, 41)
     assert (card["memory_used_mb_max"], card["utilisation_percent_mean"]) == (310, 77)
-    table = pq.read_table(run / "health.parquet")
+    table = pq.read_table(run / "health")
     assert table.num_rows == card["samples"]
     times = table.column("sampled_ms").to_pylist()
     assert times == sorted(times)
@@ -194,18 +194,19 @@ def test_a_card_that_hangs_or_kills_who_asks_is_named_and_its_neighbour_is_not(
     with connected_here(cluster, 2) as cards:
         slots = [replace(slot, host=str(tmp_path)) for slot in cards]
         hosts = HealthHosts(lambda: slots, sampler_class=sampler_class, answer_within_s=5.0)
-        watch = HealthWatch(hosts.ask, tell=tell, end=hosts.close, every_s=0.1)
+        samples: list[Named] = []
+        watch = HealthWatch(hosts.ask, keep=samples.extend, tell=tell, end=hosts.close, every_s=0.1)
         with watch:
             assert named.wait(120), "nobody was named"
             time.sleep(1)  # for whatever would be said of the neighbour
     assert told == [f"card {tmp_path}/1 does not tell its state: {reason}"]
     by_card = {
-        number: [sample.health for card, sample in watch.samples if card == f"{tmp_path}/{number}"]
+        number: [sample.health for card, sample in samples if card == f"{tmp_path}/{number}"]
         for number in (0, 1)
     }
     assert COOL in by_card[0]
     assert set(by_card[1]) == {None}
-    write_health(LocalStore(tmp_path / "run"), watch.samples, run_started_s=0.0)
+    write_health(LocalStore(tmp_path / "run"), samples, run_started_s=0.0)
     neighbour, failing = summarise_health(LocalStore(tmp_path / "run")) or ()
     assert (neighbour.state, failing.state) == ("ok", "silent")
     assert failing.unanswered == failing.samples >= 3

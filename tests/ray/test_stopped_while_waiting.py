@@ -73,11 +73,12 @@ def assert_ends_in_order(process: subprocess.Popen[str], run: Path, name: str) -
     assert err == f"raysail: stopped by {name}: {IMAGES} images are left in '{run}'; --resume goes on\n"
     # `ray job stop` kills what has not ended after three seconds; two for a machine that has much to do.
     assert took_s < scaled_s(5)
-    files = {path.name for path in run.rglob("*") if path.is_file()}
-    assert {"run.json", "run.lock"} <= files <= {"run.json", "run.lock", "health.parquet"}
+    files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    health = {name for name in files if name.startswith("health/part-")}
+    assert files - health == {"run.json", "run.lock"}
     assert json.loads((run / "run.json").read_text(encoding="utf-8"))["image_count"] == IMAGES
-    if "health.parquet" in files:
-        assert pq.read_table(run / "health.parquet").num_rows > 0
+    for name in health:
+        assert pq.read_table(run / name).num_rows > 0
 
 
 @pytest.mark.simulator

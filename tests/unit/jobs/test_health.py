@@ -17,7 +17,15 @@ from jobs.measure.card_health import summarise_health
 from jobs.report.health_section import health_charts
 from jobs.run.commit import CommitLog
 from jobs.run.folder import RunFolder
-from jobs.run.health import HEALTH, read_health, sampled_health, write_health
+from jobs.run.health import (
+    FOLDER,
+    OLD_FILE,
+    SCHEMA,
+    HealthWriter,
+    read_health,
+    sampled_health,
+    write_health,
+)
 from jobs.run.store import LocalStore
 from tests.helpers.run_rows import record_of
 from tpu_worker.devices.sail import CardHealth
@@ -71,7 +79,12 @@ def test_a_card_that_cannot_be_read_is_a_sample_with_the_reason() -> None:
     assert sample_card(1, lambda _: health(70)).health == health(70)
 
 
-def watch(answers: list[list[Named] | Exception]) -> tuple[HealthWatch, list[str]]:
+def parts(folder: Path) -> list[pa.Table]:
+    """The parts that a run's folder has, in order."""
+    return [pq.read_table(path) for path in sorted((folder / FOLDER).iterdir())]
+
+
+def watch(answers: list[list[Named] | Exception]) -> tuple[list[Named], list[str]]:
     """What a watch has kept and told once it has had all these answers."""
     told: list[str] = []
     had_all = threading.Event()
@@ -87,19 +100,20 @@ def watch(answers: list[list[Named] | Exception]) -> tuple[HealthWatch, list[str
             raise answer
         return answer
 
-    with HealthWatch(ask, tell=told.append, every_s=0.0) as watching:
+    kept: list[Named] = []
+    with HealthWatch(ask, keep=kept.extend, tell=told.append, every_s=0.0):
         assert had_all.wait(20)
-    return watching, told
+    return kept, told
 
 
 def test_a_hot_card_is_named_once_a_level() -> None:
     hot = [[("a/0", sample(chip)), ("b/0", sample(50))] for chip in (80, 86, 90, 97, 99, 86)]
-    watching, told = watch([*hot])
+    kept, told = watch([*hot])
     assert [line[:34] for line in told] == [
         "card a/0 is too hot: 86 °C: from 8",
         "card a/0 is too hot: 97 °C: above ",
     ]
-    assert len(watching.samples) == 12
+    assert len(kept) == 12
 
 
 def test_a_silent_card_is_named_after_three_silences_in_a_row() -> None:
@@ -112,9 +126,9 @@ def test_a_silent_card_is_named_after_three_silences_in_a_row() -> None:
 
 
 def test_a_sampler_that_breaks_is_told_and_ends_without_harm() -> None:
-    watching, told = watch([[("a/0", sample(50))], OSError("the wire\nis cut")])
+    kept, told = watch([[("a/0", sample(50))], OSError("the wire\nis cut")])
     assert told == ["the cards' health is not sampled any more: OSError: the wire"]
-    assert len(watching.samples) == 1
+    assert len(kept) == 1
 
 
 def test_samples_are_kept_over_a_resumed_run_and_summed_up(tmp_path: Path) -> None:
@@ -155,15 +169,59 @@ def test_a_cards_state_is_the_worst_it_was_in(chip: int, state: str, tmp_path: P
 
 
 @pytest.mark.parametrize("damage", ["no parquet", "other columns"])
-def test_a_damaged_file_costs_the_samples_in_it_and_nothing_else(damage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [OLD_FILE, f"{FOLDER}/part-000007.parquet"])
+def test_a_damaged_file_costs_the_samples_in_it_and_nothing_else(
+    name: str, damage: str, tmp_path: Path
+) -> None:
     store = LocalStore(tmp_path)
-    if damage == "no parquet":
-        (tmp_path / HEALTH).write_bytes(b"PAR1 and no more")
-    else:
-        pq.write_table(pa.table({"card": ["a/0"]}), tmp_path / HEALTH)
+    store.write(name, b"PAR1 and no more")
+    if damage == "other columns":
+        pq.write_table(pa.table({"card": ["a/0"]}), tmp_path / name)
     assert summarise_health(store) is None
     write_health(store, [("a/0", sample(50))], run_started_s=0.0)
     assert [card.samples for card in summarise_health(store) or ()] == [1]
+
+
+def test_the_one_file_of_0_1_is_read_with_the_parts_of_its_resumption(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    write_health(store, [("a/0", sample(90))], run_started_s=0.0)
+    [part] = (tmp_path / FOLDER).iterdir()
+    assert pq.read_schema(part).equals(SCHEMA)
+    part.rename(tmp_path / OLD_FILE)
+    write_health(store, [("a/0", sample(50))], run_started_s=0.0)
+    [card] = summarise_health(store) or ()
+    assert (card.samples, card.state, card.chip_temperature_c_mean) == (2, "slowed", 70.0)
+
+
+def test_samples_are_on_the_disk_while_the_run_goes_on(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    told: list[str] = []
+    writer = HealthWriter(store, run_started_s=0.0, tell=told.append, every_s=3600, most=10)
+    for number in range(25):
+        writer.add([("a/0", sample(40 + number)), ("a/1", sample(50))])
+    assert [table.num_rows for table in parts(tmp_path)] == [10] * 5
+    writer.add([("a/0", sample(40))])
+    writer.flush()
+    writer.flush()
+    assert [table.num_rows for table in parts(tmp_path)] == [10] * 5 + [1]
+    resumed = HealthWriter(store, run_started_s=0.0, tell=told.append, every_s=0)
+    resumed.add([("a/0", sample(99))])
+    found = read_health(store)
+    assert found is not None
+    assert found.num_rows == 52
+    assert found.column("chip_temperature_c")[-1].as_py() == 99
+    assert told == []
+
+
+def test_a_store_that_takes_no_samples_is_named_once_and_stops_nothing(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    (tmp_path / FOLDER).write_bytes(b"a file where the folder should be")
+    told: list[str] = []
+    writer = HealthWriter(store, run_started_s=0.0, tell=told.append, every_s=0)
+    for _ in range(3):
+        writer.add([("a/0", sample(50))])
+    [sentence] = told
+    assert sentence.startswith("samples of the cards' health are lost: cannot write")
 
 
 def test_the_report_draws_what_is_written(tmp_path: Path) -> None:

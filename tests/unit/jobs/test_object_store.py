@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from bmodel.errors import ConfigurationError, RunError
+from cluster.health.card_health import Sample
 from cluster.pool.work import Shard
 from jobs.inputs.images import list_images
 from jobs.run.commit import CommitLog
 from jobs.run.folder import begin_run, check_folder, finish_run, open_run
+from jobs.run.health import read_health, write_health
 from jobs.run.labels import write_labels
 from jobs.run.store import ObjectStore, open_store
 from tests.helpers.image_files import encode, landscape
@@ -107,6 +109,16 @@ def test_the_label_file_of_an_image_that_fails_later_is_removed(store: ObjectSto
     for _ in range(2):  # the second time there is nothing to remove
         assert write_labels(again.log, store, label_format="yolo", spec=spec, device="cpu") == 9
         assert store.names("labels/1") == [f"{index:04d}.txt" for index in (1, 3, 7, 9)]
+
+
+def test_samples_of_the_cards_health_are_written_part_by_part(store: ObjectStore) -> None:
+    silent = Sample(device_id=0, time_s=1.0, health=None, error="no answer")
+    for count in (2, 3):
+        write_health(store, [("host/0", silent)] * count, run_started_s=0.0)
+    assert [name for name in store.names("health") if name] == ["part-000000.parquet", "part-000001.parquet"]
+    table = read_health(store)
+    assert table is not None
+    assert table.column("error").to_pylist() == ["no answer"] * 5
 
 
 def test_a_prefix_that_holds_something_else_is_refused(store: ObjectStore) -> None:

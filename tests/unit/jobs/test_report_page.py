@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from bmodel.errors import ConfigurationError, RunError
@@ -21,6 +20,8 @@ from jobs.measure.card_health import CardHealthMetrics
 from jobs.measure.metrics import CardMetrics, Metrics, read_metrics, write_metrics
 from jobs.report.page import page_of_run, write_report
 from jobs.run.folder import RunFolder, open_run
+from jobs.run.health import SCHEMA
+from jobs.run.parquet import parquet_bytes
 from jobs.run.store import LocalStore
 from tests.helpers.report_runs import MadeUp, make_run
 
@@ -248,14 +249,17 @@ def test_health_samples_become_a_chart_a_quantity(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     samples = pa.table(
         {
-            "sampled_ms": np.tile(np.arange(50) * 1000.0, 2),
             "card": ["host/0"] * 50 + ["host/1"] * 50,
-            "chip_temperature_c": np.concatenate([np.linspace(40, 71, 50), np.linspace(41, 66, 50)]),
-            "utilisation_percent": pa.array([90] * 99 + [None], pa.int32()),
-            "fan_rpm": pa.array([None] * 100, pa.float32()),
-        }
+            "sampled_ms": np.tile(np.arange(50) * 1000.0, 2),
+            "chip_temperature_c": [40] * 99 + [71],
+            "board_temperature_c": [None] * 100,
+            "memory_used_mb": [None] * 100,
+            "utilisation_percent": [90] * 99 + [None],
+            "error": [None] * 100,
+        },
+        schema=SCHEMA,
     )
-    pq.write_table(samples, tmp_path / "run" / "health.parquet")
+    run.store.write("health/part-000000.parquet", parquet_bytes(samples).data)
     page = page_of_run(run, read_metrics(run))
     assert [(chart.title, chart.note) for chart in page.health] == [
         ("Chip temperature", "40.0 to 71.0 °C"),
@@ -348,7 +352,7 @@ def test_a_fleet_full_of_trouble_is_cut_short(tmp_path: Path) -> None:
 
 def test_damaged_health_samples_cost_the_report_nothing_else(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    (tmp_path / "run" / "health.parquet").write_bytes(b"PAR1 but no more")
+    run.store.write("health/part-000000.parquet", b"PAR1 but no more")
     page = page_of_run(run, read_metrics(run))
     assert page.health == ()
     assert page.accuracy is not None
