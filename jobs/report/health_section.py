@@ -87,36 +87,28 @@ def _work_note(card: CardMetrics) -> str:
 
 MOST_POINTS = 400
 MOST_NAMED = 5
-_UNITS = {
-    "c": "°C",
-    "percent": "%",
-    "mb": "MB",
-    "mib": "MiB",
-    "bytes": "bytes",
-    "w": "W",
-    "mhz": "MHz",
-    "ms": "ms",
+# Columns of health.parquet: what they are called, and their unit.
+_QUANTITIES = {
+    "chip_temperature_c": ("Chip temperature", "°C"),
+    "board_temperature_c": ("Board temperature", "°C"),
+    "memory_used_mb": ("Memory used", "MB"),
+    "utilisation_percent": ("Utilisation", "%"),
 }
 
 
 def health_charts(run: RunFolder) -> tuple[Chart, ...]:
-    """A chart for every number sampled, one line per card; nothing without samples.
-
-    The samples have a column `card`, one of times in ms since the run began, and numbers whose names end in their unit.
-    """
+    """One chart per quantity sampled, one line per card; nothing without samples."""
     table = read_health(run.store)
     if table is None:
         return ()
-    numbers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
-    charts = [_chart(table, "sampled_ms", name) for name in numbers]
+    charts = [_chart(table.filter(pc.is_valid(table.column(name))), name) for name in _QUANTITIES]
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _chart(table: pa.Table, time: str, name: str) -> Chart | None:
-    known = table.filter(pc.is_valid(table.column(name)))
+def _chart(known: pa.Table, name: str) -> Chart | None:
     if not known.num_rows:
         return None
-    seconds = known.column(time).to_numpy().astype(np.float64) / 1000
+    seconds = known.column("sampled_ms").to_numpy().astype(np.float64) / 1000
     values = known.column(name).to_numpy().astype(np.float64)
     cards = np.array(known.column("card").to_pylist())
     low, high = float(min(0.0, values.min())), float(values.max()) * 1.08 or 1.0
@@ -138,19 +130,12 @@ def _chart(table: pa.Table, time: str, name: str) -> Chart | None:
                 key=card if few else "",
             )
         )
-    quantity, unit = _quantity(name)
+    quantity, unit = _QUANTITIES[name]
     return Chart(
         title=quantity,
-        note=f"{decimal(float(values.min()))} to {decimal(float(values.max()))} {unit}".rstrip(),
+        note=f"{decimal(float(values.min()))} to {decimal(float(values.max()))} {unit}",
         x_label="s since the run began",
         x_ticks=ticks(first, last, most=4),
         y_ticks=ticks(low, high, most=4),
         shapes=tuple(shapes),
     )
-
-
-def _quantity(name: str) -> tuple[str, str]:
-    words, _, unit = name.rpartition("_")
-    if not words or unit not in _UNITS:
-        words, unit = name, ""
-    return words.replace("_", " ").capitalize(), _UNITS.get(unit, "")

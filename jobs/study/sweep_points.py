@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -18,8 +18,7 @@ from jobs.study.sweep_file import PublishedPoint, Sweep, size_label
 Status = Literal["run", "ready", "predicted", "missing", "failed"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
+class Point(ExactModel):
     """One combination. size_hw: as it is called. input_hw: as the network has it. file: its BModel."""
 
     model: str
@@ -66,9 +65,7 @@ def _point(
         "precision": precision,
         "batch": batch,
     }
-    file = sweep.network_file
-    for name, value in parts.items():
-        file = file.replace(f"{{{name}}}", str(value))
+    file = re.sub(r"\{(.*?)\}", lambda name: str(parts[name[1]]), sweep.network_file)
     return Point(
         model=model,
         size_hw=size_hw,
@@ -111,7 +108,7 @@ class PublishedFigures(ExactModel):
     note: str
 
 
-class Row(ExactModel):
+class Row(Point):
     """A point with what is known of it.
 
     reason: why it did not run, or what is wrong with its run. figures: null unless it ran. rank: by its score among
@@ -119,13 +116,6 @@ class Row(ExactModel):
     outlook_score: of the published mAP and the predicted time, before anybody has weights or a card; outlook_rank.
     """
 
-    model: str
-    size_hw: tuple[int, int]
-    input_hw: tuple[int, int]
-    precision: Precision
-    batch: int
-    preprocess: PreprocessName
-    file: str
     status: Status
     reason: str = ""
     figures: Figures | None = None
@@ -156,11 +146,7 @@ def make_row(
     published = next((one for one in sweep.published if _is_of(one, point)), None)
     map50 = published.map50 if published else None
     return Row(
-        **{name: getattr(point, name) for name in ("model", "size_hw", "input_hw")},
-        precision=point.precision,
-        batch=point.batch,
-        preprocess=point.preprocess,
-        file=str(point.file),
+        **dict(point),
         status=status,
         reason=reason,
         figures=figures,

@@ -245,7 +245,7 @@ def test_another_truth_than_that_of_metrics_json_is_noticed(tmp_path: Path) -> N
     assert "a truth other than the one" in page.accuracy.warnings[0]
 
 
-def test_health_samples_become_a_chart_a_quantity(tmp_path: Path) -> None:
+def test_health_samples_become_one_chart_per_quantity(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     samples = pa.table(
         {
