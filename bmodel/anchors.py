@@ -52,8 +52,16 @@ def parse_anchors(text: str, *, place: str) -> Anchors:
     return levels
 
 
-def resolve_anchors(choice: str | Anchors | None, levels: int) -> Anchors:
-    """Return the anchors for an option's value: a name, a file's path, anchors, or None for yolov7's."""
+def resolve_anchors(choice: str | Anchors | None, levels: int, *, place: str = "a model") -> Anchors:
+    """Return the anchors for an option's value: a name, a file's path, anchors, or None where both families agree.
+
+    Raises ConfigurationError when nothing was chosen and the anchors cannot be known.
+    """
+    if choice is None and named_anchors("yolov5", levels) != named_anchors("yolov7", levels):
+        raise ConfigurationError(
+            "anchors: the heads of YOLOv5 and YOLOv7 look alike, so a model without a sidecar needs --anchors yolov5, "
+            f"yolov7 or a file, for '{place}'"
+        )
     if choice is None:
         anchors = named_anchors("yolov7", levels)
     elif not isinstance(choice, str):

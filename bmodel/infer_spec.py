@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass, replace
 
 from bmodel.anchors import Anchors, resolve_anchors
 from bmodel.container import Container, Stage, Tensor
 from bmodel.errors import ConfigurationError, ModelFileError
+from bmodel.export_facts import check_task, read_export_facts
+from bmodel.layouts import BOX_COLUMNS, STRIDES, LayoutName
 from bmodel.onnx_file import OnnxFile, OnnxTensor
-from bmodel.sidecar import HeadSpec, ModelSpec, Precision, TensorSpec
-
-STRIDES: Final = {3: (8, 16, 32), 4: (8, 16, 32, 64)}
-# A box's columns: centre, size and objectness, then one column a class.
-BOX_COLUMNS: Final = 5
+from bmodel.recognise import recognise
+from bmodel.sidecar import HeadSpec, ModelSpec, Normalisation, Precision, TensorSpec
 
 
-def infer_from_container(
-    container: Container, file_sha256: str, anchors: str | Anchors | None, class_names: tuple[str, ...] | None
-) -> ModelSpec:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stated:
+    """What is known of a network besides its shapes; None where nobody said.
+
+    anchors: `yolov5`, `yolov7`, a file's path, or the anchors themselves.
+    class_names: one per class.
+    layout: how its outputs are to be read.
+    """
+
+    anchors: str | Anchors | None = None
+    class_names: tuple[str, ...] | None = None
+    layout: LayoutName | None = None
+
+
+def default_normalisation(layout: LayoutName | None) -> Normalisation:
+    """Return what networks of a layout want to see unless their sidecar says otherwise."""
+    if layout == "yolox":
+        return Normalisation(channels="bgr", scale=(1.0, 1.0, 1.0), placement="top-left")
+    return Normalisation()
+
+
+def infer_from_container(container: Container, file_sha256: str, stated: Stated | None = None) -> ModelSpec:
     """Return the spec of a BModel's only network at its first input shape."""
     stage = container.single_network().stages[0]
     return _infer(
@@ -27,20 +45,18 @@ def infer_from_container(
         chip=container.chip,
         precision=infer_precision(stage),
         tensors=(tuple(map(tensor_spec, stage.inputs)), tuple(map(tensor_spec, stage.outputs))),
-        anchors=anchors,
-        class_names=class_names,
+        stated=stated or Stated(),
     )
 
 
 def infer_from_onnx(
-    onnx: OnnxFile,
-    file_sha256: str,
-    anchors: str | Anchors | None,
-    class_names: tuple[str, ...] | None,
-    *,
-    batch: int,
+    onnx: OnnxFile, file_sha256: str, stated: Stated | None = None, *, batch: int
 ) -> ModelSpec:
-    """Return the spec of an ONNX file; `batch` is taken where the file leaves the batch open."""
+    """Return the spec of an ONNX file; `batch` is taken where the file leaves the batch open.
+
+    What is not stated comes from the file's metadata, where its exporter wrote any.
+    """
+    stated = complete(stated or Stated(), onnx)
     inputs = tuple(_close_batch(tensor, batch, onnx) for tensor in onnx.inputs)
     outputs = tuple(_close_batch(tensor, inputs[0].shape[0], onnx) for tensor in onnx.outputs)
     return _infer(
@@ -50,9 +66,16 @@ def infer_from_onnx(
         chip=None,
         precision="fp32",
         tensors=(inputs, outputs),
-        anchors=anchors,
-        class_names=class_names,
+        stated=stated,
     )
+
+
+def complete(stated: Stated, onnx: OnnxFile) -> Stated:
+    """Add what an ONNX file's metadata says to what is stated; raises ModelFileError for what is no detector."""
+    facts = read_export_facts(onnx.metadata, str(onnx.path))
+    check_task(facts, str(onnx.path))
+    layout = stated.layout or ("end-to-end" if facts.is_end_to_end else None)
+    return replace(stated, class_names=stated.class_names or facts.class_names, layout=layout)
 
 
 def tensor_spec(tensor: Tensor) -> TensorSpec:
@@ -110,26 +133,19 @@ def _infer(
     chip: str | None,
     precision: Precision,
     tensors: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]],
-    anchors: str | Anchors | None,
-    class_names: tuple[str, ...] | None,
+    stated: Stated,
 ) -> ModelSpec:
     image, outputs = _detector_input(tensors[0], place), tensors[1]
-    is_decoded = len(outputs) == 1 and len(outputs[0].shape) == 3
-    if not is_decoded and (len(outputs) not in STRIDES or any(len(output.shape) != 5 for output in outputs)):
-        raise ModelFileError(
-            "outputs must be 3 or 4 raw heads (N, anchors, H, W, 5+classes) or one decoded (N, boxes, 5+classes), "
-            f"got {[output.shape for output in outputs]} in '{place}'"
-        )
-    count = outputs[0].shape[-1] - BOX_COLUMNS
-    if is_decoded and outputs[0].shape[1] < outputs[0].shape[2]:
-        raise ModelFileError(
-            f"a decoded output must be (N, boxes, 5+classes), got {outputs[0].shape}, the other way round, in '{place}'"
-        )
-    if count < 1 or any(output.shape[-1] != outputs[0].shape[-1] for output in outputs):
-        raise ModelFileError(
-            f"outputs must have 5+classes columns, got {[o.shape for o in outputs]} in '{place}'"
-        )
-    names = placeholder_names(count) if class_names is None else check_class_names(class_names, count, place)
+    input_hw = (image.shape[2], image.shape[3])
+    names = stated.class_names
+    layout, count = recognise(
+        input_hw,
+        [output.shape for output in outputs],
+        layout=stated.layout,
+        classes=None if names is None else len(names),
+        place=place,
+    )
+    has_heads = layout in {"heads", "planes"}
     return ModelSpec(
         name=name,
         file_sha256=file_sha256,
@@ -137,9 +153,10 @@ def _infer(
         precision=precision,
         input=image,
         outputs=outputs,
-        layout="decoded" if is_decoded else "heads",
-        heads=() if is_decoded else infer_heads(image, outputs, anchors, place),
-        class_names=names,
+        layout=layout,
+        heads=infer_heads(image, outputs, stated.anchors, place, classes=count) if has_heads else (),
+        class_names=placeholder_names(count) if names is None else names,
+        normalisation=default_normalisation(layout),
     )
 
 
@@ -153,7 +170,12 @@ def _detector_input(inputs: tuple[TensorSpec, ...], place: str) -> TensorSpec:
 
 
 def infer_heads(
-    image: TensorSpec, outputs: tuple[TensorSpec, ...], anchors: str | Anchors | None, place: str
+    image: TensorSpec,
+    outputs: tuple[TensorSpec, ...],
+    anchors: str | Anchors | None,
+    place: str,
+    *,
+    classes: int,
 ) -> tuple[HeadSpec, ...]:
     """Return the heads from fine to coarse: an output's stride is the input's size over its own, in both axes."""
     strides: dict[int, int] = {}
@@ -169,13 +191,14 @@ def infer_heads(
                 f"{STRIDES[len(outputs)]} of the input {image.shape} in '{place}'"
             )
         strides[fitting[0]] = position
-    levels = resolve_anchors(anchors, len(outputs))
+    levels = resolve_anchors(anchors, len(outputs), place=place)
     heads = []
     for (stride, position), anchors_wh in zip(sorted(strides.items()), levels, strict=True):
-        if outputs[position].shape[1] != len(anchors_wh):
+        shape = outputs[position].shape
+        own = shape[1] if len(shape) == 5 else shape[1] // (BOX_COLUMNS + classes)
+        if own != len(anchors_wh):
             raise ConfigurationError(
-                f"anchors: the head of stride {stride} has {outputs[position].shape[1]} anchors, got {len(anchors_wh)} "
-                f"for '{place}'"
+                f"anchors: the head of stride {stride} has {own} anchors, got {len(anchors_wh)} for '{place}'"
             )
         heads.append(HeadSpec(output=position, stride=stride, anchors_wh=anchors_wh))
     return tuple(heads)

@@ -1,4 +1,4 @@
-"""Loads the ModelSpec of a model file: its sidecar, checked against the file, or what its shapes tell."""
+"""Loads the ModelSpec of a model file: its sidecar, checked against the file, or what metadata and shapes say."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bmodel.container import Container, Stage, read_container
 from bmodel.errors import ConfigurationError, ModelFileError
 from bmodel.files import file_sha256
 from bmodel.infer_spec import (
+    Stated,
     check_class_names,
     infer_from_container,
     infer_from_onnx,
@@ -20,6 +21,7 @@ from bmodel.infer_spec import (
     placeholder_names,
     tensor_spec,
 )
+from bmodel.layouts import LayoutName
 from bmodel.onnx_file import OnnxFile, read_onnx
 from bmodel.sidecar import MODEL_SUFFIXES, ModelSpec, TensorSpec, read_sidecar, sidecar_path
 from bmodel.validation import first_fault
@@ -32,16 +34,19 @@ def load_spec(
     *,
     anchors: str | Anchors | None = None,
     class_names: tuple[str, ...] | None = None,
+    layout: LayoutName | None = None,
     batch: int = 1,
 ) -> ModelSpec:
     """Load the spec of a `.bmodel` or `.onnx` file.
 
-    anchors: `yolov7`, `yolov5`, an anchor file's path, or the anchors themselves; None keeps the sidecar's, or
-        means yolov7's where there is no sidecar.
-    class_names: one a class; None keeps the sidecar's, or makes placeholders (`has_class_names` tells).
-    batch: images a launch, where an ONNX file without a sidecar leaves it open.
+    anchors: `yolov7`, `yolov5`, an anchor file's path, or the anchors themselves; None keeps the sidecar's.
+    class_names: one per class; None keeps the sidecar's or the ONNX metadata's, or makes placeholders
+        (`has_class_names` says which).
+    layout: how the outputs are read; None keeps the sidecar's, or goes by metadata and shapes.
+    batch: images per launch, where an ONNX file without a sidecar leaves it open.
 
-    Raises ModelFileError for a damaged or inconsistent file, ConfigurationError for options that do not fit it.
+    Raises ModelFileError for a damaged or inconsistent file and for what is no detector; ConfigurationError for
+    options that do not fit the file, and for those that it cannot do without.
     """
     suffix = path.suffix.lower()
     if suffix not in MODEL_SUFFIXES:
@@ -54,11 +59,12 @@ def load_spec(
     if sidecar.is_file():
         spec = read_sidecar(sidecar)
         check_spec(spec, model, sha256, sidecar)
-        return _override(spec, anchors, class_names, path)
+        return _override(spec, Stated(anchors=anchors, class_names=class_names, layout=layout), path)
+    stated = Stated(anchors=anchors, class_names=class_names, layout=layout)
     try:
         if isinstance(model, Container):
-            return infer_from_container(model, sha256, anchors, class_names)
-        return infer_from_onnx(model, sha256, anchors, class_names, batch=batch)
+            return infer_from_container(model, sha256, stated)
+        return infer_from_onnx(model, sha256, stated, batch=batch)
     except ValidationError as error:
         raise ModelFileError(f"{first_fault(error)} in '{path}'") from error
 
@@ -135,13 +141,16 @@ def _check_onnx(spec: ModelSpec, onnx: OnnxFile, place: Path) -> None:
             )
 
 
-def _override(
-    spec: ModelSpec, anchors: str | Anchors | None, class_names: tuple[str, ...] | None, path: Path
-) -> ModelSpec:
+def _override(spec: ModelSpec, stated: Stated, path: Path) -> ModelSpec:
     """Apply the options that were given on top of a sidecar."""
     changes: dict[str, object] = {}
-    if class_names is not None:
-        changes["class_names"] = check_class_names(class_names, len(spec.class_names), str(path))
-    if anchors is not None and spec.layout == "heads":
-        changes["heads"] = infer_heads(spec.input, spec.outputs, anchors, str(path))
+    count = len(spec.class_names)
+    if stated.layout not in {None, spec.layout}:
+        raise ConfigurationError(
+            f"layout: the sidecar of '{path}' says {spec.layout}, got {stated.layout}; correct the sidecar if it is wrong"
+        )
+    if stated.class_names is not None:
+        changes["class_names"] = check_class_names(stated.class_names, count, str(path))
+    if stated.anchors is not None and spec.heads:
+        changes["heads"] = infer_heads(spec.input, spec.outputs, stated.anchors, str(path), classes=count)
     return spec.model_copy(update=changes)

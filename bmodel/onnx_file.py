@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
@@ -41,11 +41,12 @@ class OnnxTensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnnxFile:
-    """What goes in and out of an ONNX graph."""
+    """What goes in and out of an ONNX graph, and what its exporter noted about it (`metadata_props`)."""
 
     path: Path
     inputs: tuple[OnnxTensor, ...]
     outputs: tuple[OnnxTensor, ...]
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +74,7 @@ def _read(path: Path, of_graph: Callable[[_Message, _Span], _Part]) -> _Part:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             message = _Message(data, str(path))
-            return of_graph(message, _graph(message, len(data)))
+            return of_graph(message, _graph(message))
     except (OSError, ValueError) as error:
         raise ModelFileError(f"cannot read '{path}' as ONNX: {error}") from error
 
@@ -83,6 +84,7 @@ class _Message:
 
     def __init__(self, data: mmap.mmap, name: str) -> None:
         self._data, self._name = data, name
+        self.whole: _Span = (0, len(data))
 
     def fields(self, span: _Span) -> Iterator[tuple[int, int | _Span]]:
         """Yield each field's number with its value: a whole number, or where its bytes lie."""
@@ -134,8 +136,8 @@ class _Message:
         raise ModelFileError(f"the file is damaged or no ONNX file: byte {position} of '{self._name}'")
 
 
-def _graph(message: _Message, size: int) -> _Span:
-    graphs = list(message.spans((0, size), 7))
+def _graph(message: _Message) -> _Span:
+    graphs = list(message.spans(message.whole, 7))
     if len(graphs) != 1:
         raise ValueError("it holds no graph")
     return graphs[0]
@@ -156,7 +158,12 @@ def _read_interface(message: _Message, graph: _Span, path: Path) -> OnnxFile:
     inputs = [tensor for tensor in inputs if tensor.name not in weights]
     if not inputs or not outputs:
         raise ValueError("its graph has no input or no output")
-    return OnnxFile(path=path, inputs=tuple(inputs), outputs=tuple(outputs))
+    return OnnxFile(path=path, inputs=tuple(inputs), outputs=tuple(outputs), metadata=_read_metadata(message))
+
+
+def _read_metadata(message: _Message) -> dict[str, str]:
+    entries = message.spans(message.whole, 14)
+    return {message.text(entry, 1): message.text(entry, 2) for entry in entries}
 
 
 def _read_tensor(message: _Message, span: _Span) -> OnnxTensor:

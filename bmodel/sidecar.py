@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from bmodel.errors import ModelFileError
 from bmodel.files import write_whole
+from bmodel.layouts import BOX_COLUMNS, LayoutName, class_counts, classes_first
 from bmodel.validation import ExactModel, first_fault
 
 SCHEMA_VERSION: Final = 1
@@ -20,7 +21,7 @@ SIDECAR_SUFFIX: Final = ".spec.json"
 MODEL_SUFFIXES: Final = (".bmodel", ".onnx")
 
 Precision = Literal["fp32", "int8", "mixed"]
-LayoutName = Literal["heads", "decoded"]
+Placement = Literal["centre", "top-left", "stretch"]
 DType = Literal["float32", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32"]
 
 
@@ -47,12 +48,20 @@ class HeadSpec(ExactModel):
 
 
 class Normalisation(ExactModel):
-    """How 8-bit pixels become the network's input: (pixel - mean) * scale, a channel each, in `channels` order."""
+    """How an image becomes the network's input: placed in it, then (pixel - mean) * scale per channel.
+
+    mean and scale follow the order of `channels`.
+    """
 
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)
     padding: int = Field(default=114, ge=0, le=255, description="grey value of the letterbox's border")
+    placement: Placement = Field(
+        default="centre",
+        description="where the image lies in the input: scaled in its own proportions, with the border around it "
+        "(centre) or to its right and below (top-left), or stretched to fill the input",
+    )
 
 
 class PredictedLatency(ExactModel):
@@ -100,42 +109,59 @@ class ModelSpec(ExactModel):
     def _is_consistent(self) -> ModelSpec:
         if len(self.input.shape) != 4 or self.input.shape[1] != 3 or min(self.input.shape) < 1:
             raise ValueError(f"input shape must be (N, 3, H, W), got {self.input.shape}")
-        if self.layout == "heads":
+        if self.layout in {"heads", "planes"}:
             self._check_heads()
         else:
-            self._check_decoded()
+            self._check_flat()
         return self
 
     def _check_heads(self) -> None:
         if not self.heads:
-            raise ValueError("layout 'heads' needs at least one entry in heads")
+            raise ValueError(f"layout '{self.layout}' needs at least one entry in heads")
         if sorted(head.output for head in self.heads) != list(range(len(self.outputs))):
             raise ValueError("every output must belong to exactly one head")
         for head in self.heads:
+            anchors, columns = len(head.anchors_wh), BOX_COLUMNS + len(self.class_names)
+            cells = (self.input_hw[0] // head.stride, self.input_hw[1] // head.stride)
+            is_planes = self.layout == "planes"
             expected = (
-                self.batch,
-                len(head.anchors_wh),
-                self.input_hw[0] // head.stride,
-                self.input_hw[1] // head.stride,
-                5 + len(self.class_names),
+                (self.batch, anchors * columns, *cells)
+                if is_planes
+                else (self.batch, anchors, *cells, columns)
             )
             shape = self.outputs[head.output].shape
             if shape != expected:
                 raise ValueError(f"head of stride {head.stride} must have shape {expected}, got {shape}")
 
-    def _check_decoded(self) -> None:
-        shape = self.outputs[0].shape
+    def _check_flat(self) -> None:
         if self.heads or len(self.outputs) != 1:
-            raise ValueError("layout 'decoded' has exactly one output and no heads")
-        if len(shape) != 3 or shape[0] != self.batch or shape[2] != 5 + len(self.class_names):
+            raise ValueError(f"layout '{self.layout}' has exactly one output and no heads")
+        shape, classes = self.outputs[0].shape, len(self.class_names)
+        counts = class_counts(self.layout, self.input_hw, [shape])
+        if shape[:1] != (self.batch,) or classes not in counts:
             raise ValueError(
-                f"a decoded output must have shape ({self.batch}, boxes, {5 + len(self.class_names)}), got {shape}"
+                f"layout '{self.layout}' with {classes} classes must have an output of shape "
+                f"{self._flat_shape(classes)}, got {shape}"
             )
+        if self.layout == "anchor-free" and len(set(shape[1:])) == 1:
+            raise ValueError(f"boxes and columns cannot be told apart in an output of shape {shape}")
+
+    def _flat_shape(self, classes: int) -> str:
+        """The shapes that a layout of one output may have, in words."""
+        boxes = "cells" if self.layout in {"anchor-free", "yolox"} else "boxes"
+        if self.layout == "anchor-free":
+            return f"({self.batch}, {4 + classes}, {boxes}) or ({self.batch}, {boxes}, {4 + classes})"
+        return f"({self.batch}, {boxes}, {6 if self.layout == 'end-to-end' else BOX_COLUMNS + classes})"
 
     @property
     def batch(self) -> int:
         """Images in one launch."""
         return self.input.shape[0]
+
+    @property
+    def has_classes_first(self) -> bool:
+        """Whether an anchor-free output is (N, 4 + classes, boxes), or else (N, boxes, 4 + classes)."""
+        return classes_first(self.input_hw, self.outputs[0].shape, len(self.class_names))
 
     @property
     def input_hw(self) -> tuple[int, int]:

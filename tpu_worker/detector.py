@@ -21,6 +21,7 @@ from tpu_worker.devices.protocol import Device
 from tpu_worker.image_header import ImageError, read_header
 from tpu_worker.keep_memory import keep_freed_memory
 from tpu_worker.launch import Prepared
+from tpu_worker.layouts.candidates import Candidates
 from tpu_worker.layouts.registry import open_layout
 from tpu_worker.letterbox import InputWriter, Letterbox
 from tpu_worker.nms import best_first, suppress
@@ -134,10 +135,12 @@ class _Stages:
         self._spec = device.spec
         self._options = options
         self._layout = open_layout(self._spec, conf=options.conf, single_label=options.single_label)
+        # A stretched image has a scale per axis, and a JPEG is reduced by the greater of the two.
+        is_stretched = self._spec.normalisation.placement == "stretch"
         self._read_options = ReadOptions(
             max_pixels=options.max_pixels,
             ignore_exif=options.ignore_exif,
-            reduce_to_hw=self._spec.input_hw if options.reduced_jpeg else None,
+            reduce_to_hw=self._spec.input_hw if options.reduced_jpeg and not is_stretched else None,
         )
         self._of_thread = threading.local()
 
@@ -158,7 +161,7 @@ class _Stages:
         except MemoryError:
             return ImageFailure(stage="read", reason="there is not enough memory to decode the image")
         read = time.perf_counter()
-        letterbox = Letterbox.fit(source.size_hw, self._spec.input_hw)
+        letterbox = Letterbox.fit(source.size_hw, self._spec.input_hw, self._spec.normalisation.placement)
         self._writer().write(source.bgr, letterbox, target, previous)
         written = time.perf_counter()
         return Prepared(
@@ -190,17 +193,8 @@ class _Stages:
 
     def postprocess(self, outputs: Outputs, position: int, letterbox: Letterbox) -> Detections:
         """Raw outputs of one image to boxes in its pixels."""
-        options = self._options
         found = self._layout.decode(outputs, position)
-        order = best_first(found.confidence, options.max_candidates)
-        kept = order[
-            suppress(
-                found.xyxy[order],
-                found.class_id[order],
-                iou=options.iou,
-                max_detections=options.max_detections,
-            )
-        ]
+        kept = self._kept(found)
         xyxy = letterbox.to_source(found.xyxy[kept])
         # What lies on the grey border alone has no area left in the image.
         visible = (xyxy[:, 0] < xyxy[:, 2]) & (xyxy[:, 1] < xyxy[:, 3])
@@ -209,6 +203,17 @@ class _Stages:
             confidence=found.confidence[kept][visible],
             class_id=found.class_id[kept][visible],
         )
+
+    def _kept(self, found: Candidates) -> NDArray[np.intp]:
+        """Positions of the candidates that become detections, best first."""
+        options = self._options
+        order = best_first(found.confidence, options.max_candidates)
+        if self._layout.is_suppressed:
+            return order[: options.max_detections]
+        kept = suppress(
+            found.xyxy[order], found.class_id[order], iou=options.iou, max_detections=options.max_detections
+        )
+        return order[kept]
 
     def _writer(self) -> InputWriter:
         """A writer holds scratch memory, so each thread has its own."""

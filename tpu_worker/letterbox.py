@@ -1,4 +1,4 @@
-"""An image scaled to fit the network's input, centred on grey, and the way back for boxes."""
+"""An image placed in the network's input as the network wants to see it, and the way back for boxes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bmodel.sidecar import Normalisation
+from bmodel.sidecar import Normalisation, Placement
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,17 +33,32 @@ class Letterbox:
             raise ValueError(f"the image must lie inside the input {self.input_hw}, got {self}")
 
     @classmethod
-    def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
-        """The largest centred placement that keeps the aspect ratio; enlarges small images too."""
+    def fit(
+        cls, source_hw: tuple[int, int], input_hw: tuple[int, int], placement: Placement = "centre"
+    ) -> Letterbox:
+        """The largest placement that keeps the aspect ratio, or the whole input; enlarges small images too."""
+        if placement == "stretch":
+            return cls.place(source_hw, input_hw, input_hw, placement)
         ratio = min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
         height, width = (max(1, round(side * ratio)) for side in source_hw)
-        # An odd pixel of border goes to the bottom and the right.
+        return cls.place(source_hw, input_hw, (height, width), placement)
+
+    @classmethod
+    def place(
+        cls,
+        source_hw: tuple[int, int],
+        input_hw: tuple[int, int],
+        resized_hw: tuple[int, int],
+        placement: Placement,
+    ) -> Letterbox:
+        """An image of a given size in the input; centred, an odd pixel of border goes to the bottom and the right."""
+        is_centred = placement == "centre"
         return cls(
             source_hw=source_hw,
             input_hw=input_hw,
-            resized_hw=(height, width),
-            top=(input_hw[0] - height) // 2,
-            left=(input_hw[1] - width) // 2,
+            resized_hw=resized_hw,
+            top=(input_hw[0] - resized_hw[0]) // 2 if is_centred else 0,
+            left=(input_hw[1] - resized_hw[1]) // 2 if is_centred else 0,
         )
 
     @property

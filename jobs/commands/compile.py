@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from bmodel.compiler.toolchain import find_toolchain
+from bmodel.layouts import parse_layout
 from jobs.build.compile.compile_network import Report, SizeJob
 from jobs.build.compile.compile_options import (
     CompileOptions,
@@ -52,6 +53,9 @@ def command(
     ] = False,
     anchors: Annotated[str | None, typer.Option(metavar="yolov7|yolov5|FILE")] = None,
     class_names: Annotated[Path | None, typer.Option(metavar="FILE", help="one class name per line")] = None,
+    layout: Annotated[
+        str | None, typer.Option(metavar="NAME", help="how its outputs are read, where that is left open")
+    ] = None,
     verify_images: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="compare on these; the calibration's or the sample's by default"),
@@ -85,6 +89,7 @@ def command(
         quantisation=quantisation,
         anchors=anchors,
         class_names=None if class_names is None else read_class_names(class_names),
+        layout=None if layout is None else parse_layout(layout),
         verify_images=verify_images,
         verify_count=verify_count,
         output=output,
@@ -102,7 +107,9 @@ def compile_all(network: Path, options: CompileOptions, *, report: Report) -> li
     Raises ToolError when a tool fails or a BModel differs too much from its twin; the BModels before stay.
     """
     find_toolchain()
-    source = read_network(network, anchors=options.anchors, class_names=options.class_names)
+    source = read_network(
+        network, anchors=options.anchors, class_names=options.class_names, layout=options.layout
+    )
     shapes = input_shapes(source.onnx, source.sidecar, options.batches, options.sizes)
     for shape in shapes:
         source.check(shape)

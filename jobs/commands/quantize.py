@@ -83,7 +83,7 @@ def analyse(network: Path, options: QuantizeOptions, *, report: Callable[[str], 
     spec = source.check(shape)
     if spec.layout != "heads":
         raise ConfigurationError(
-            f"the heads' errors are what is analysed, '{network}' has one decoded output"
+            f"the errors of raw heads are what is analysed, and '{network}' has the layout '{spec.layout}'"
         )
     split = split_images(options)
     truth = read_truth(options, split, spec.class_names)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final, Literal, get_args
 
 from bmodel.compiler.compiler_tools import CalibrationMethod
+from bmodel.layouts import LayoutName
 from bmodel.sidecar import MODEL_SUFFIXES, Precision
 from data.format_names import DetectionFormat, LabelFormat, TruthFormat, WrittenFormat
 from tpu_worker.option_values import (
@@ -36,6 +37,7 @@ __all__ = [
     "DEFAULT_SCORE_PROTOCOL",
     "IOU_LEAST",
     "IOU_MOST",
+    "LAYOUTS",
     "MODEL_SUFFIXES",
     "MOST_BATCH",
     "MOST_CARDS",
@@ -49,6 +51,7 @@ __all__ = [
     "Evaluator",
     "ExportFormat",
     "LabelFormat",
+    "LayoutName",
     "Precision",
     "PreprocessName",
     "ScoreProtocol",
@@ -65,6 +68,7 @@ DEFAULT_EVALUATOR: Final[Evaluator] = "hotcoco"
 DEFAULT_SCORE_PROTOCOL: Final[ScoreProtocol] = "voc"
 
 PRECISIONS: Final = get_args(Precision)
+LAYOUTS: Final = get_args(LayoutName)
 CALIBRATION_METHODS: Final = get_args(CalibrationMethod)
 
 MOST_CARDS: Final = 4096

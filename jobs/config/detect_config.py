@@ -33,6 +33,7 @@ from jobs.config.choices import (
     DEFAULT_SCORE_PROTOCOL,
     IOU_LEAST,
     IOU_MOST,
+    LAYOUTS,
     MODEL_SUFFIXES,
     MOST_CARDS,
     MOST_DETECTIONS,
@@ -40,6 +41,7 @@ from jobs.config.choices import (
     DeviceChoice,
     Evaluator,
     LabelFormat,
+    LayoutName,
     PreprocessName,
     ScoreProtocol,
 )
@@ -96,7 +98,13 @@ class DetectConfig(OptionsModel):
         default=False, description="only the best class of a box, instead of every class"
     )
     anchors: str | None = Field(
-        default=None, description="yolov7, yolov5 or a file, for a model without sidecar [yolov7]"
+        default=None,
+        description="yolov7, yolov5 or a file: what raw heads need without a sidecar",
+    )
+    layout: LayoutName | None = Field(
+        default=None,
+        description="how the outputs are read, where file and shapes leave a choice (docs/models.md)",
+        json_schema_extra={"metavar": "|".join(LAYOUTS)},
     )
     class_names: Path | None = Field(
         default=None, description="text file, a name a line, instead of the sidecar's"

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bmodel.container import read_container
-from bmodel.errors import DeviceError, LibraryError, RaysailError, RunError
+from bmodel.errors import ConfigurationError, DeviceError, LibraryError, RaysailError, RunError
 from bmodel.libraries import find_card_libraries
 from bmodel.model_file import CHIP, load_spec
 from bmodel.sidecar import sidecar_path
@@ -178,6 +178,11 @@ def check_model(path: Path) -> Iterator[Check]:
             yield Check(name="model", status="fail", found=f"'{path}' is for {chip}, not {CHIP}", hint=hint)
             return
         spec = load_spec(path)
+    except ConfigurationError as error:
+        yield Check(
+            name="model", status="note", found=str(error), hint="no sidecar: give detection the option"
+        )
+        return
     except RaysailError as error:
         yield Check(
             name="model", status="fail", found=str(error), hint="'raysail inspect' shows more of the file"

@@ -74,9 +74,9 @@ def load_model(config: DetectConfig) -> ModelSpec:
     if config.model is None:
         return standard_spec()
     names = read_class_names(config.class_names) if config.class_names else None
-    spec = load_spec(config.model, anchors=config.anchors, class_names=names)
+    spec = load_spec(config.model, anchors=config.anchors, class_names=names, layout=config.layout)
     if not has_class_names(spec) and (found := _names_from_truth(config, len(spec.class_names))):
-        spec = load_spec(config.model, anchors=config.anchors, class_names=found)
+        spec = load_spec(config.model, anchors=config.anchors, class_names=found, layout=config.layout)
     return spec
 
 

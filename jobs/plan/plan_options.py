@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from bmodel.errors import ConfigurationError
 from bmodel.model_file import load_spec
-from bmodel.sidecar import MODEL_SUFFIXES, SIDECAR_SUFFIX, ModelSpec, read_sidecar
+from bmodel.sidecar import MODEL_SUFFIXES, SIDECAR_SUFFIX, ModelSpec, read_sidecar, sidecar_path
 from jobs.config.choices import MOST_BATCH, MOST_SHARD_SIZE, Precision
 from jobs.config.detect_config import describe_validation_error
 from jobs.config.paths import why_not_a_file
@@ -142,7 +142,8 @@ def spec_of_file(path: Path) -> ModelSpec:
         return read_sidecar(path)
     if path.suffix.lower() not in MODEL_SUFFIXES:
         raise ConfigurationError(f"--model: must end in .bmodel, .onnx or {SIDECAR_SUFFIX}, got '{path}'")
-    return load_spec(path)
+    # A plan goes by shapes, so anchors that nobody named may be any.
+    return load_spec(path, anchors=None if sidecar_path(path).is_file() else "yolov7")
 
 
 def card_time_of_table(

@@ -71,10 +71,15 @@ def fingerprint(
         model=model_sha256,
         layout=spec.layout,
         heads=f"{len(spec.heads)} heads, {_short_hash(content['heads'])}",
-        normalisation=_short_hash(content["normalisation"]),
+        normalisation=_short_hash(_normalisation_facts(content["normalisation"])),
         class_names=spec.class_names,
         images=f"{image_count} images, list {images_sha256[:16]}",
     )
+
+
+def _normalisation_facts(normalisation: dict[str, object]) -> dict[str, object]:
+    """Without the placement that runs of 0.1 had, so that they can be resumed."""
+    return {name: value for name, value in normalisation.items() if (name, value) != ("placement", "centre")}
 
 
 def _short_hash(value: object) -> str:

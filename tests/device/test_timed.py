@@ -18,8 +18,9 @@ from tests.device.cases import random_batch
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import HANG_S
 from tpu_worker.devices import Device, DeviceOptions, TimedOptions, open_device
+from tpu_worker.devices.canned_boxes import BACKGROUND_LOGIT
 from tpu_worker.devices.fault_file import Fault, parse_fault
-from tpu_worker.devices.timed import BACKGROUND_LOGIT, is_poison, standard_spec
+from tpu_worker.devices.timed import is_poison, standard_spec
 
 DECODED = ModelSpec(
     name="decoded",

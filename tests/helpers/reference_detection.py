@@ -17,12 +17,13 @@ def sigmoid(values: Float64) -> Float64:
 
 def all_boxes(outputs: list[NDArray[np.float32]], position: int, spec: ModelSpec) -> tuple[Float64, Float64]:
     """Corners (A, 4) and scores (A, classes) of every anchor of one image."""
-    if spec.layout == "decoded":
-        rows = outputs[0][position].astype(np.float64)
-        return _corners(rows[:, :2], rows[:, 2:4]), rows[:, 4:5] * rows[:, 5:]
+    if not spec.heads:
+        return _flat_boxes(outputs[0][position].astype(np.float64), spec)
     corners, scores = [], []
     for head in spec.heads:
         values = outputs[head.output][position].astype(np.float64)
+        if spec.layout == "planes":
+            values = values.reshape(len(head.anchors_wh), -1, *values.shape[1:]).transpose(0, 2, 3, 1)
         for anchor, anchor_wh in enumerate(head.anchors_wh):
             for row in range(values.shape[1]):
                 for column in range(values.shape[2]):
@@ -32,6 +33,30 @@ def all_boxes(outputs: list[NDArray[np.float32]], position: int, spec: ModelSpec
                     corners.append(_corners(centre[None], size[None])[0])
                     scores.append(probabilities[4] * probabilities[5:])
     return np.array(corners), np.array(scores)
+
+
+def _flat_boxes(rows: Float64, spec: ModelSpec) -> tuple[Float64, Float64]:
+    if spec.layout == "end-to-end":
+        return rows[:, :4], rows[:, 4:5] * (rows[:, 5:] == np.arange(len(spec.class_names)))
+    if spec.layout == "anchor-free":
+        rows = rows.T if rows.shape[0] == 4 + len(spec.class_names) else rows
+        return _corners(rows[:, :2], rows[:, 2:4]), rows[:, 4:]
+    if spec.layout == "yolox":
+        height, width = spec.input_hw
+        cells = [
+            (column, row, stride)
+            for stride in (8, 16, 32)
+            for row in range(height // stride)
+            for column in range(width // stride)
+        ]
+        for box, (column, row, stride) in zip(rows, cells, strict=True):
+            box[:4] = (
+                (box[0] + column) * stride,
+                (box[1] + row) * stride,
+                np.exp(box[2]) * stride,
+                np.exp(box[3]) * stride,
+            )
+    return _corners(rows[:, :2], rows[:, 2:4]), rows[:, 4:5] * rows[:, 5:]
 
 
 def _corners(centre: Float64, size: Float64) -> Float64:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bmodel.errors import LibraryError
-from bmodel.sidecar import ModelSpec
+from bmodel.sidecar import ModelSpec, Placement
 from tpu_worker.devices.native_output import process_output, quiet
 from tpu_worker.devices.sail import load_sail
 from tpu_worker.launch import Prepared
@@ -68,7 +68,7 @@ class CardPreprocessor:
         """
         if started is None:
             started = time.perf_counter()
-        letterbox = truncating_letterbox(source_hw, self._spec.input_hw)
+        letterbox = truncating_letterbox(source_hw, self._spec.input_hw, self._spec.normalisation.placement)
         try:
             _require_scalable(letterbox)
             with quiet(process_output()):
@@ -160,17 +160,15 @@ class CardPreprocessor:
             )
 
 
-def truncating_letterbox(source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
+def truncating_letterbox(
+    source_hw: tuple[int, int], input_hw: tuple[int, int], placement: Placement = "centre"
+) -> Letterbox:
     """Place an image as the vendor's samples do: sides are cut to whole pixels, not rounded."""
+    if placement == "stretch":
+        return Letterbox.fit(source_hw, input_hw, placement)
     ratio = min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
     height, width = (max(1, int(side * ratio)) for side in source_hw)
-    return Letterbox(
-        source_hw=source_hw,
-        input_hw=input_hw,
-        resized_hw=(height, width),
-        top=(input_hw[0] - height) // 2,
-        left=(input_hw[1] - width) // 2,
-    )
+    return Letterbox.place(source_hw, input_hw, (height, width), placement)
 
 
 def _require_scalable(letterbox: Letterbox) -> None:

@@ -19,13 +19,12 @@ from bmodel.anchors import named_anchors
 from bmodel.errors import DeviceError
 from bmodel.infer_spec import placeholder_names
 from bmodel.sidecar import HeadSpec, ModelSpec, TensorSpec
+from tpu_worker.devices.canned_boxes import background, draw_box
 from tpu_worker.devices.fault_file import Fault, take_fault
 from tpu_worker.devices.options import DeviceOptions
 from tpu_worker.devices.protocol import Batch, check_batch
 from tpu_worker.option_values import FaultAction
 
-# Far below any confidence that is asked for: sigmoid(-15) = 3e-7.
-BACKGROUND_LOGIT: Final = -15.0
 SLOW_MS: Final = 1000.0
 
 
@@ -35,7 +34,7 @@ class TimedDevice:
     def __init__(self, options: DeviceOptions) -> None:
         self._options = options
         self._timed = options.timed
-        self._background = [_background(options.spec, output) for output in options.spec.outputs]
+        self._background = [background(options.spec, output) for output in options.spec.outputs]
         self._calls = 0
         self._is_open = True
 
@@ -52,7 +51,7 @@ class TimedDevice:
             raise DeviceError(f"{self._options.place}: the device is closed")
         self._calls += 1
         deadline += self._suffer_faults(batch)
-        outputs = [background.copy() for background in self._background]
+        outputs = [output.copy() for output in self._background]
         for position, image in enumerate(batch):
             self._draw_boxes(outputs, position, image)
         while (left := deadline - time.monotonic()) > 0:
@@ -98,24 +97,7 @@ class TimedDevice:
         digest = zlib.crc32(np.ascontiguousarray(image[:, ::8, ::8]).tobytes())
         dice = np.random.default_rng((self._timed.seed, digest))
         for _ in range(self._timed.boxes_per_image):
-            output = outputs[int(dice.integers(len(outputs)))][position]
-            cell = tuple(int(dice.integers(size)) for size in output.shape[:-1])
-            output[cell] = self._decoded_box(dice) if self.spec.layout == "decoded" else self._raw_box(dice)
-
-    def _raw_box(self, dice: np.random.Generator) -> NDArray[np.float32]:
-        row = np.full(5 + len(self.spec.class_names), -8.0, np.float32)
-        row[:4] = dice.normal(0, 1, 4)
-        row[4] = dice.uniform(0, 4)
-        row[5 + int(dice.integers(len(self.spec.class_names)))] = dice.uniform(0, 4)
-        return row
-
-    def _decoded_box(self, dice: np.random.Generator) -> NDArray[np.float32]:
-        height, width = self.spec.input_hw
-        row = np.full(5 + len(self.spec.class_names), 1e-4, np.float32)
-        row[:4] = dice.uniform(0.1, 0.9, 4) * (width, height, width / 2, height / 2)
-        row[4] = dice.uniform(0.5, 1)
-        row[5 + int(dice.integers(len(self.spec.class_names)))] = dice.uniform(0.5, 1)
-        return row
+            draw_box(outputs, position, self.spec, dice)
 
 
 def is_poison(image: Batch) -> bool:
@@ -144,10 +126,6 @@ def standard_spec(*, batch: int = 1, classes: int = 80) -> ModelSpec:
         heads=heads,
         class_names=placeholder_names(classes),
     )
-
-
-def _background(spec: ModelSpec, output: TensorSpec) -> NDArray[np.float32]:
-    return np.full(output.shape, 0.0 if spec.layout == "decoded" else BACKGROUND_LOGIT, np.float32)
 
 
 def _hang() -> NoReturn:

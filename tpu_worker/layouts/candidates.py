@@ -97,7 +97,7 @@ def logit(probability: float | NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
-def check_finite(values: Rows | np.float32) -> None:
+def check_finite(values: NDArray[np.floating] | np.float32) -> None:
     """Raise DeviceError when a value is NaN or infinite."""
     # A sum is not finite if a term is not; only values without any meaning could overflow it.
     with np.errstate(invalid="ignore", over="ignore"):

@@ -33,7 +33,7 @@ from jobs.build.compile.verify import Twins, failure, verify
 def describe_build(build: Build, source: SourceNetwork) -> ModelSpec:
     """Describe a build by its own shapes, and by what is known of the network that it was made of."""
     container = read_container(build.bmodel, chip=CHIP)
-    spec = infer_from_container(container, build.record.bmodel_sha256, source.anchors, source.class_names)
+    spec = infer_from_container(container, build.record.bmodel_sha256, source.stated)
     tools = {"tpu_mlir": build.record.tpu_mlir}
     if build.record.calibration:
         tools["calibration"] = build.record.calibration

@@ -8,6 +8,7 @@ from typing import cast
 
 from bmodel.anchors import Anchors
 from bmodel.errors import ConfigurationError
+from bmodel.layouts import LayoutName
 from jobs.config.choices import CALIBRATION_METHODS, PRECISIONS, CalibrationMethod, Precision
 
 
@@ -39,7 +40,7 @@ class CompileOptions:
     """What to make of an ONNX file.
 
     batches, sizes: a BModel for each pair; empty: what the file or its sidecar says.
-    anchors, class_names: for a network without a sidecar, or instead of its own.
+    anchors, class_names, layout: for a network without a sidecar, or instead of its own.
     verify_images, verify_count: what the BModel and its twin are compared on; 0 leaves it unverified.
     output: gets one folder per build. copy_to: gets BModel and sidecar as well, when they were not refused.
     name: start of the names, instead of the network's.
@@ -51,6 +52,7 @@ class CompileOptions:
     quantisation: Quantisation | None = None
     anchors: str | Anchors | None = None
     class_names: tuple[str, ...] | None = None
+    layout: LayoutName | None = None
     verify_images: Path | None = None
     verify_count: int = 2
     output: Path = field(default=Path("build"))

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from bmodel.anchors import Anchors
 from bmodel.errors import ConfigurationError, ModelFileError, ToolError
 from bmodel.files import file_sha256
-from bmodel.infer_spec import infer_from_onnx
+from bmodel.infer_spec import Stated, complete, default_normalisation, infer_from_onnx
+from bmodel.layouts import LayoutName
 from bmodel.model_file import load_spec
 from bmodel.onnx_file import OnnxFile, read_onnx
 from bmodel.sidecar import ModelSpec, Normalisation, sidecar_path
@@ -108,14 +109,13 @@ def _number(text: str, option: str) -> int:
 class SourceNetwork:
     """An ONNX file, and what its shapes do not tell.
 
-    sidecar: what lies beside the file. anchors, class_names: the options', or the sidecar's.
+    sidecar: what lies beside the file. stated: the options', or the sidecar's, or the file's metadata.
     """
 
     onnx: OnnxFile
     sha256: str
     sidecar: ModelSpec | None
-    anchors: str | Anchors | None
-    class_names: tuple[str, ...] | None
+    stated: Stated
 
     @property
     def path(self) -> Path:
@@ -125,7 +125,7 @@ class SourceNetwork:
     @property
     def normalisation(self) -> Normalisation:
         """How pixels become its input."""
-        return self.sidecar.normalisation if self.sidecar else Normalisation()
+        return self.sidecar.normalisation if self.sidecar else default_normalisation(self.stated.layout)
 
     @property
     def licence(self) -> str | None:
@@ -152,13 +152,17 @@ class SourceNetwork:
             ),
         )
         try:
-            return infer_from_onnx(closed, self.sha256, self.anchors, self.class_names, batch=shape[0])
+            return infer_from_onnx(closed, self.sha256, self.stated, batch=shape[0])
         except ValidationError as error:
             raise ModelFileError(f"{first_fault(error)} in '{self.path}'") from error
 
 
 def read_network(
-    path: Path, *, anchors: str | Anchors | None = None, class_names: tuple[str, ...] | None = None
+    path: Path,
+    *,
+    anchors: str | Anchors | None = None,
+    class_names: tuple[str, ...] | None = None,
+    layout: LayoutName | None = None,
 ) -> SourceNetwork:
     """Read an ONNX file and its sidecar, if it has one; what is given here is preferred to the sidecar's."""
     onnx = read_onnx(path)
@@ -166,11 +170,11 @@ def read_network(
     if anchors is None and sidecar is not None and sidecar.heads:
         finest_first = sorted(sidecar.heads, key=lambda head: head.stride)
         anchors = tuple(head.anchors_wh for head in finest_first)
-    if class_names is None and sidecar is not None:
-        class_names = sidecar.class_names
-    return SourceNetwork(
-        onnx=onnx, sha256=file_sha256(path), sidecar=sidecar, anchors=anchors, class_names=class_names
-    )
+    if sidecar is not None:
+        class_names = class_names or sidecar.class_names
+        layout = layout or sidecar.layout
+    stated = complete(Stated(anchors=anchors, class_names=class_names, layout=layout), onnx)
+    return SourceNetwork(onnx=onnx, sha256=file_sha256(path), sidecar=sidecar, stated=stated)
 
 
 def _run(path: Path, shape: Shape) -> list[tuple[int, ...]]:
@@ -220,15 +224,17 @@ def write_calibration_images(
         except ImageError as error:
             raise ConfigurationError(f"--calibration: '{path}' cannot be used: {error}") from error
         target = folder / f"{number:04}.png"
-        if not cv2.imwrite(str(target), letterboxed(bgr, input_hw, normalisation.padding)):
+        if not cv2.imwrite(str(target), letterboxed(bgr, input_hw, normalisation)):
             raise ToolError(f"cannot write '{target}': the disk may be full")
 
 
-def letterboxed(bgr: NDArray[np.uint8], input_hw: tuple[int, int], padding: int) -> NDArray[np.uint8]:
+def letterboxed(
+    bgr: NDArray[np.uint8], input_hw: tuple[int, int], normalisation: Normalisation
+) -> NDArray[np.uint8]:
     """Fit a BGR image (H, W, 3) into the network's input as the detector does, before normalisation."""
-    place = Letterbox.fit((bgr.shape[0], bgr.shape[1]), input_hw)
+    place = Letterbox.fit((bgr.shape[0], bgr.shape[1]), input_hw, normalisation.placement)
     height, width = place.resized_hw
-    canvas = np.full((*input_hw, 3), padding, np.uint8)
+    canvas = np.full((*input_hw, 3), normalisation.padding, np.uint8)
     resized = bgr
     if bgr.shape[:2] != place.resized_hw:
         resized = np.asarray(cv2.resize(bgr, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)

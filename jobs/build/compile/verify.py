@@ -100,7 +100,8 @@ def read_batches(spec: ModelSpec, images: Sequence[Path]) -> list[NDArray[np.flo
         for position in range(spec.batch):
             path = images[(start + position) % len(images)]
             source = read_image(str(path), ReadOptions())
-            writer.write(source.bgr, Letterbox.fit(source.size_hw, spec.input_hw), batch[position], None)
+            fit = Letterbox.fit(source.size_hw, spec.input_hw, spec.normalisation.placement)
+            writer.write(source.bgr, fit, batch[position], None)
         batches.append(batch)
     return batches
 

@@ -11,7 +11,7 @@ import pytest
 
 from bmodel.anchors import named_anchors, read_anchors, resolve_anchors
 from bmodel.errors import ConfigurationError, ModelFileError
-from bmodel.infer_spec import infer_from_onnx
+from bmodel.infer_spec import Stated, infer_from_onnx
 from bmodel.model_file import has_class_names, load_spec, twin_path
 from bmodel.onnx_file import OnnxFile, OnnxTensor, read_onnx
 from bmodel.sidecar import ModelSpec, sidecar_path
@@ -39,7 +39,7 @@ def onnx(*outputs: tuple[int | None, ...], image: tuple[int | None, ...] = (1, 3
 
 
 def infer(*outputs: tuple[int | None, ...], image: tuple[int | None, ...] = (1, 3, 64, 96)) -> ModelSpec:
-    return infer_from_onnx(onnx(*outputs, image=image), "0" * 64, None, None, batch=1)
+    return infer_from_onnx(onnx(*outputs, image=image), "0" * 64, Stated(anchors="yolov7"), batch=1)
 
 
 def test_there_are_committed_models() -> None:
@@ -61,7 +61,7 @@ def test_committed_sidecars_fit_and_shapes_tell_the_same(path: Path, tmp_path: P
 
 
 def test_unnamed_classes_are_placeholders_and_say_so(tmp_path: Path) -> None:
-    spec = load_spec(Path(shutil.copy(FP32, tmp_path)))
+    spec = load_spec(Path(shutil.copy(FP32, tmp_path)), anchors="yolov7")
     assert spec.class_names == ("class0", "class1", "class2")
     assert not has_class_names(spec)
     assert has_class_names(load_spec(FP32))
@@ -120,10 +120,15 @@ def test_heads_are_ordered_by_shape_not_by_place() -> None:
     assert [(head.stride, head.output) for head in spec.heads] == [(8, 1), (16, 2), (32, 0)]
 
 
-def test_four_levels_take_the_large_models_anchors() -> None:
-    spec = infer(
-        *((1, 3, 1280 // stride, 1280 // stride, 8) for stride in (8, 16, 32, 64)), image=(1, 3, 1280, 1280)
-    )
+def test_anchors_that_cannot_be_known_are_asked_for(tmp_path: Path) -> None:
+    alone = Path(shutil.copy(FP32, tmp_path))
+    with pytest.raises(ConfigurationError, match=r"YOLOv5 and YOLOv7 look alike.*--anchors.*tiny_fp32_1b"):
+        load_spec(alone)
+
+
+def test_four_levels_take_the_large_models_anchors_which_both_families_share() -> None:
+    heads = [(1, 3, 1280 // stride, 1280 // stride, 8) for stride in (8, 16, 32, 64)]
+    spec = infer_from_onnx(onnx(*heads, image=(1, 3, 1280, 1280)), "0" * 64, batch=1)
     assert [head.stride for head in spec.heads] == [8, 16, 32, 64]
     assert spec.heads[3].anchors_wh == ((436, 615), (739, 380), (925, 792))
 
@@ -136,7 +141,7 @@ def test_one_flat_output_is_decoded() -> None:
 def test_an_open_batch_is_closed_by_the_option() -> None:
     heads: list[tuple[int | None, ...]] = [(None, 3, 8, 12, 8), (None, 3, 4, 6, 8), (None, 3, 2, 3, 8)]
     file = onnx(*heads, image=(None, 3, 64, 96))
-    spec = infer_from_onnx(file, "0" * 64, None, None, batch=4)
+    spec = infer_from_onnx(file, "0" * 64, Stated(anchors="yolov7"), batch=4)
     assert spec.input.shape == (4, 3, 64, 96)
     assert {output.shape[0] for output in spec.outputs} == {4}
 
@@ -144,12 +149,13 @@ def test_an_open_batch_is_closed_by_the_option() -> None:
 @pytest.mark.parametrize(
     ("outputs", "image", "message"),
     [
-        ([(1, 84, 8400)], (1, 3, 640, 640), "the other way round"),
-        ([(1, 255, 80, 80), (1, 255, 40, 40), (1, 255, 20, 20)], (1, 3, 640, 640), "3 or 4 raw heads"),
+        ([(1, 116, 8400), (1, 32, 160, 160)], (1, 3, 640, 640), "look like a segmentation network's"),
+        ([(1, 300, 84)], (1, 3, 640, 640), "look like query heads"),
+        ([(1, 255, 80, 80), (1, 255, 40, 40)], (1, 3, 640, 640), "3 or 4 raw heads"),
         ([(1, 378, 8), (1, 3, 8, 12, 8)], (1, 3, 64, 96), "3 or 4 raw heads"),
-        ([(1, 378, 5)], (1, 3, 64, 96), "5\\+classes columns"),
+        ([(1, 378, 5)], (1, 3, 64, 96), "look like query heads"),
         ([(1, 3, 8, 12, 8), (1, 3, 8, 12, 8), (1, 3, 2, 3, 8)], (1, 3, 64, 96), "the only one at a stride"),
-        ([(1, 3, 8, 12, 8), (1, 3, 4, 6, 9), (1, 3, 2, 3, 8)], (1, 3, 64, 96), "5\\+classes columns"),
+        ([(1, 3, 8, 12, 8), (1, 3, 4, 6, 9), (1, 3, 2, 3, 8)], (1, 3, 64, 96), "must be those of a layout"),
         ([(1, 378, 8)], (1, 64, 96, 3), "one input \\(N, 3, H, W\\)"),
         ([(1, None, 8)], (1, 3, None, None), "must be fixed but for the batch"),
         ([()], (1, 3, 64, 96), "must be fixed but for the batch"),

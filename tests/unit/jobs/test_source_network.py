@@ -71,5 +71,5 @@ def test_an_operator_that_nobody_knows(tmp_path: Path) -> None:
 
 def test_a_network_that_is_no_detector(tmp_path: Path) -> None:
     path = _save(tmp_path / "filter.onnx", "Relu", [1, 3, 64, 64], {})
-    with pytest.raises(ModelFileError, match=r"3 or 4 raw heads .* got \[\(1, 3, 64, 64\)\]"):
+    with pytest.raises(ModelFileError, match=r"3 or 4 raw heads.* got \(1, 3, 64, 64\)"):
         read_network(path).check(SHAPE)

@@ -99,7 +99,7 @@ def test_the_compiler_sees_what_the_detector_feeds(size_hw: tuple[int, int], cha
         {"channels": channels, "mean": (1, 2, 3), "scale": (0.5, 0.25, 1)}
     )
     bgr = np.random.default_rng(5).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
-    pixels = letterboxed(bgr, (64, 96), normalisation.padding)
+    pixels = letterboxed(bgr, (64, 96), normalisation)
     ordered = pixels[..., ::-1] if channels == "rgb" else pixels
     by_hand = (ordered.astype(np.float64) - normalisation.mean) * normalisation.scale
     fed: NDArray[np.float32] = np.empty((3, 64, 96), np.float32)

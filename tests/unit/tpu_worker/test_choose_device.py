@@ -124,7 +124,7 @@ def test_what_cannot_work_is_refused(
 def test_a_bmodel_alone_has_no_stand_in(tmp_path: Path) -> None:
     alone = Path(shutil.copy(FP32, tmp_path))
     with pytest.raises(ConfigurationError, match="no sidecar names the ONNX twin"):
-        resolve_device("auto", model_path=alone, spec=load_spec(alone), cards=0)
+        resolve_device("auto", model_path=alone, spec=load_spec(alone, anchors="yolov7"), cards=0)
 
 
 def test_the_twin_must_be_the_very_file(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bmodel.errors import DeviceError
 from bmodel.sidecar import ModelSpec
 from tests.helpers.reference_detection import all_boxes
-from tests.helpers.small_specs import decoded_spec, head_spec
+from tests.helpers.small_specs import decoded_spec, flat_spec, head_spec, plane_spec
 from tpu_worker.layouts.candidates import Candidates
 from tpu_worker.layouts.registry import open_layout
 
@@ -18,12 +18,15 @@ Outputs = list[NDArray[np.float32]]
 
 def random_outputs(spec: ModelSpec, seed: int = 0) -> Outputs:
     dice = np.random.default_rng(seed)
-    if spec.layout == "heads":
+    if spec.heads:
         return [dice.normal(-2, 4, output.shape).astype(np.float32) for output in spec.outputs]
     (output,) = spec.outputs
-    rows = dice.uniform(0, 1, output.shape).astype(np.float32) ** 3
-    rows[..., :4] *= 64
-    return [rows]
+    values = dice.uniform(0, 1, output.shape).astype(np.float32) ** 3
+    rows = values.swapaxes(1, 2) if spec.layout == "anchor-free" and spec.has_classes_first else values
+    rows[..., :4] = dice.normal(0.5, 1, rows[..., :4].shape) if spec.layout == "yolox" else rows[..., :4] * 64
+    if spec.layout == "end-to-end":
+        rows[..., 5] = dice.integers(len(spec.class_names), size=rows.shape[:-1])
+    return [values]
 
 
 def decode(
@@ -41,6 +44,13 @@ SPECS = [
     pytest.param(head_spec(levels=4, input_hw=(128, 64)), id="four heads"),
     pytest.param(head_spec(levels=1, classes=1), id="one head and class"),
     pytest.param(decoded_spec(), id="decoded"),
+    pytest.param(plane_spec(), id="planes"),
+    pytest.param(plane_spec(levels=4), id="four planes"),
+    pytest.param(flat_spec("anchor-free"), id="classes first"),
+    pytest.param(flat_spec("anchor-free", classes_first=False), id="classes last"),
+    pytest.param(flat_spec("anchor-free", classes=1), id="one class without objectness"),
+    pytest.param(flat_spec("yolox"), id="yolox"),
+    pytest.param(flat_spec("end-to-end"), id="end to end"),
 ]
 
 
@@ -138,14 +148,66 @@ def test_saturated_values_are_fine() -> None:
 def test_values_that_are_not_finite_are_the_devices_failure(
     spec: ModelSpec, value: float, column: int
 ) -> None:
+    if spec.layout == "anchor-free" and value == -np.inf:
+        value = np.nan  # without objectness, -∞ is a probability below every limit
     outputs = [np.full(output.shape, 0.9, np.float32) for output in spec.outputs]
     outputs[-1].reshape(-1, outputs[-1].shape[-1])[-1, column] = value
     with pytest.raises(DeviceError, match="not finite"):
         decode(outputs, spec, conf=0.25)
 
 
+@pytest.mark.parametrize("single_label", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_both_orders_of_an_anchor_free_output_give_equal_rows(seed: int, single_label: bool) -> None:
+    first, last = flat_spec("anchor-free"), flat_spec("anchor-free", classes_first=False)
+    (values,) = random_outputs(first, seed)
+    one = decode([values], first, conf=0.01, single_label=single_label)
+    other = decode([values.swapaxes(1, 2).copy()], last, conf=0.01, single_label=single_label)
+    for name in ("xyxy", "confidence", "class_id"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_planes_give_what_heads_give(seed: int) -> None:
+    heads, planes = head_spec(), plane_spec()
+    outputs = random_outputs(heads, seed)
+    permuted = [output.transpose(0, 1, 4, 2, 3) for output in outputs]
+    moved = [np.ascontiguousarray(p).reshape(o.shape) for p, o in zip(permuted, planes.outputs, strict=True)]
+    one, other = (decode(o, s, conf=0.01) for o, s in ((outputs, heads), (moved, planes)))
+    for name in ("xyxy", "confidence", "class_id"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_a_known_box_without_objectness() -> None:
+    spec = flat_spec("anchor-free")
+    outputs = [np.zeros(spec.outputs[0].shape, np.float32)]
+    outputs[0][0, :, 7] = (10, 20, 4, 8, 0, 0.5, 0.25)
+    found = decode(outputs, spec, conf=0.25)
+    assert found.xyxy.tolist() == [[8, 16, 12, 24]]
+    assert (found.confidence.tolist(), found.class_id.tolist()) == ([0.5], [1])
+
+
+def test_a_known_box_of_yolox() -> None:
+    """The sixth cell of the second row at stride 8: column 5, row 1."""
+    spec = flat_spec("yolox")
+    outputs = [np.zeros(spec.outputs[0].shape, np.float32)]
+    outputs[0][0, 12 + 5] = (0.5, 0.25, np.log(2), np.log(4), 0.5, 0, 1, 0)
+    found = decode(outputs, spec, conf=0.25)
+    np.testing.assert_allclose(found.xyxy, [[44 - 8, 10 - 16, 44 + 8, 10 + 16]], rtol=1e-6)
+    assert (found.confidence.tolist(), found.class_id.tolist()) == ([0.5], [1])
+
+
+@pytest.mark.parametrize("class_id", [-1, 3, 1.5])
+def test_a_final_box_of_no_class_is_the_devices_failure(class_id: float) -> None:
+    spec = flat_spec("end-to-end")
+    outputs = [np.zeros(spec.outputs[0].shape, np.float32)]
+    outputs[0][0, 4] = (1, 2, 3, 4, 0.5, class_id)
+    with pytest.raises(DeviceError, match="class must be a whole number below 3"):
+        decode(outputs, spec, conf=0.25)
+
+
 def test_outputs_are_left_as_they_were() -> None:
-    for spec in (head_spec(), decoded_spec()):
+    for spec in (head_spec(), decoded_spec(), flat_spec("anchor-free"), flat_spec("yolox")):
         outputs = random_outputs(spec)
         for output in outputs:
             output.setflags(write=False)
