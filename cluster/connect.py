@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from cluster.temporary_folder import temporary_ray_folder
 
 PACKAGES = ("bmodel", "data", "models", "tpu_worker", "cluster", "jobs")
 CONNECT_TIMEOUT_S = 10.0
+SHUTDOWN_LIMIT_S = 10.0
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -32,7 +35,7 @@ def connected(address: str | None, *, local_resources: dict[str, float]) -> Iter
     """
     with ExitStack() as stack:
         folder = None if address else stack.enter_context(temporary_ray_folder())
-        stack.callback(ray.shutdown)
+        stack.callback(_shut_down)
         _connect(address, local_resources, folder)
         yield
 
@@ -42,6 +45,27 @@ def nothing_on_stdout() -> Iterator[None]:
     """Keep standard output for results: Ray prints there what it notices of its workers, whatever it is told."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         yield
+
+
+def _shut_down() -> None:
+    """Leave Ray, and end this process's own cluster; a part of it that does not answer is killed after a while."""
+    timer = threading.Timer(SHUTDOWN_LIMIT_S, _kill_own_cluster)
+    timer.daemon = True
+    timer.start()
+    try:
+        ray.shutdown()
+    finally:
+        timer.cancel()
+
+
+def _kill_own_cluster() -> None:
+    """Kill the raylet and the GCS that this process has started, and no others."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            name, fields = stat.read_text().rsplit(")", 1)
+            pid, _, program = name.partition(" (")
+            if int(fields.split()[1]) == os.getpid() and program in {"raylet", "gcs_server"}:
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def _connect(address: str | None, local_resources: dict[str, float], folder: Path | None) -> None:

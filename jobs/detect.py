@@ -111,7 +111,11 @@ def _detect_images(
             # The one use of a wall clock: how long a run that is resumed has rested. A stepped clock cannot be seen.
             run_time_s=max(0.0, time.time() - run.record.started_s),
         )
-        with stop.deferred(), sampled_health(run, pool.cards, progress.tell), Committer(run.log) as committer:
+        with (
+            stop.deferred(tell=progress.tell),
+            sampled_health(run, pool.cards, progress.tell),
+            Committer(run.log) as committer,
+        ):
             for outcome in pool.run(todo):
                 # Before any of its rows stands: whoever goes on with the run must know whose times they hold.
                 if not run.record.on_simulator and on_simulator(pool.slots):

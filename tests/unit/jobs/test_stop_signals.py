@@ -6,12 +6,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
 from bmodel.signals import STOP_SIGNALS
+from jobs.console import stop_signals
 from jobs.console.stop_signals import Stopped, stoppable
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import start_process
 
 
 def send(number: int) -> None:
@@ -103,3 +109,65 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert found == [True]
+
+
+HANGS = """
+import ctypes, sys
+from jobs.console.stop_signals import stoppable
+with stoppable(limit_s=float(sys.argv[1])) as stop, stop.deferred():
+    print("ready", flush=True)
+    # As a library that goes on waiting when a signal interrupts it: Python's own handler never has its turn.
+    mutex = ctypes.create_string_buffer(64)
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+"""
+
+
+def hanging(limit_s: float) -> subprocess.Popen[str]:
+    """A command whose main thread never comes back from a library."""
+    command = [sys.executable, "-c", HANGS, str(limit_s)]
+    process = start_process(
+        command, folder=ROOT, environment=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_what_hangs_in_a_library_is_ended_in_time(number: signal.Signals) -> None:
+    process = hanging(0.5)
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert (process.returncode, err.count("\n")) == (1, 1)
+    assert err.startswith(f"raysail: stopped by {number.name}, without waiting for what did not answer")
+
+
+def test_a_second_signal_ends_what_hangs_at_once() -> None:
+    process = hanging(1e6)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)  # two of one kind that come together are one to the kernel
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate()
+    # Where the handler had its turn before all hung, the second signal has its default effect.
+    assert (process.returncode, "stopped by SIGTERM" in err) in [(1, True), (-signal.SIGTERM, False)]
+
+
+def test_a_block_that_ends_in_time_ends_its_guard() -> None:
+    before = threading.active_count()
+    with pytest.raises(Stopped), stoppable(limit_s=0.2):
+        send(signal.SIGTERM)
+    assert threading.active_count() == before
+    time.sleep(0.4)  # and nothing ends this process
+
+
+def test_a_run_that_does_not_move_is_spoken_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop_signals, "STALL_NOTICE_S", 0.5)
+    told: list[str] = []
+    with stoppable() as stop, stop.deferred(tell=told.append):
+        deadline_s = time.monotonic() + 20
+        while not told and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        time.sleep(1.5)
+    assert len(told) == 1
+    assert "Ray or the output folder does not answer" in told[0]
