@@ -49,7 +49,7 @@ def _figures(metrics: Metrics) -> Table:
     _add_map_rows(table, metrics)
     if metrics.latency.stages:
         means = ", ".join(f"{stage} {times.mean_ms:.1f}" for stage, times in metrics.latency.stages.items())
-        table.add_row("Mean ms an image", means)
+        table.add_row("Mean ms per image", means)
     if metrics.prepared is not None:
         table.add_row("Prepared", f"{metrics.prepared.card} on the card, {metrics.prepared.host} on the host")
     table.add_row("Throughput", _number(metrics.throughput.images_per_s, "{:.1f} images/s"))
