@@ -1,4 +1,4 @@
-"""COCO JSON: images, categories and boxes of a whole set in one file. Read and written through `data.formats`."""
+"""COCO JSON: the images, categories and boxes of a whole set in one file. Read and written through `data.formats`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ LARGEST_NUMBER: Final = (1 << 63) - 1
 class CocoBoxes:
     """A set of labelled images as columns.
 
-    image_ids: (N,) file names relative to the image root. image_numbers: (N,) the ids that the file gives them.
+    image_ids: (N,) file names relative to the image root.
+    image_numbers: (N,) the ids that the file gives them.
     size_hw: (N, 2) int64 pixels.
     category_names, category_ids: (C,) sorted by the file's category id: position = class id.
-    box_image: (M,) int32 position of the image. class_id: (M,) int32. xyxy: (M, 4) float64 pixels.
-    crowd: (M,) bool, a region of many objects. area: (M,) float64, the object's own (segmented) area where told.
+    box_image: (M,) int32 position of the image.
+    class_id: (M,) int32.
+    xyxy: (M, 4) float64 pixels.
+    crowd: (M,) bool, a region of many objects.
+    area: (M,) float64 square pixels, the object's own (segmented) area where the file gives it, else the box's.
     """
 
     image_ids: tuple[str, ...]
@@ -42,7 +46,7 @@ class CocoBoxes:
 
 
 def read_coco(path: Path) -> CocoBoxes:
-    """Read a COCO JSON of boxes; raises FormatError naming the entry, the rule and the value."""
+    """Read a COCO JSON of boxes; raises FormatError with the entry, the rule and the value."""
     document = _load(path)
     images = _entries(document, "images", path)
     categories = _entries(document, "categories", path)
@@ -80,7 +84,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     except (
         ValueError,
         RecursionError,
-    ) as error:  # ValueError: bytes that are no UTF-8, a number of 5,000 digits
+    ) as error:  # ValueError: bytes that are not UTF-8, a number of 5,000 digits
         raise FormatError(f"a COCO JSON must be UTF-8 JSON: '{path}': {error}") from None
     except OSError as error:
         raise FormatError(f"cannot read the COCO JSON '{path}': {error.strerror}") from error
@@ -131,7 +135,7 @@ def _refuse_repeated(values: Sequence[object], key: str, field: str, path: Path)
     seen: set[object] = set()
     for position, value in enumerate(values):
         if value in seen:
-            raise FormatError(f"{key}[{position}].{field} must be there once, got {value!r} again: '{path}'")
+            raise FormatError(f"{key}[{position}].{field} must not repeat, got {value!r} again: '{path}'")
         seen.add(value)
 
 
@@ -166,12 +170,12 @@ def _boxes(
             raise FormatError(
                 f"annotations[{number}].bbox must not have a negative size, got {box!r}: '{path}'"
             )
-        told = annotation.get("area", box[2] * box[3])
-        if not _is_number(told) or told < 0:
+        stated = annotation.get("area", box[2] * box[3])
+        if not _is_number(stated) or stated < 0:
             raise FormatError(
-                f"annotations[{number}].area must be a number from 0, got {told!r:.60}: '{path}'"
+                f"annotations[{number}].area must be a number from 0, got {stated!r:.60}: '{path}'"
             )
-        xywh[number], area[number] = box, told
+        xywh[number], area[number] = box, stated
     return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1), area
 
 
@@ -191,7 +195,10 @@ def write_coco(
     crowd: NDArray[np.bool_],
     area: NDArray[np.floating],
 ) -> None:
-    """Write a COCO JSON; ids count from 1 in the order given, so category id = class id + 1."""
+    """Write a COCO JSON; ids count from 1 in the order given, so category id = class id + 1.
+
+    Arrays as in `CocoBoxes`: box_image, class_id, crowd and area (M,), xyxy (M, 4). Raises OSError.
+    """
     xywh = np.round(np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1), 9)
     columns = zip(
         box_image.tolist(), class_id.tolist(), xywh.tolist(), area.tolist(), crowd.tolist(), strict=True
@@ -223,9 +230,11 @@ def format_coco_results(
     xyxy: NDArray[np.floating],
     confidence: NDArray[np.floating],
 ) -> str:
-    """Detections as COCO's results format, the elements of its one list, each line ending in a comma but the last.
+    """Format detections as the elements of COCO's list of results, one per line, with a comma after all but the last.
 
-    image_number, category_number: (N,) the ids that the truth's JSON gives image and category.
+    image_number, category_number: (N,) the ids of image and category in the truth's JSON.
+    xyxy: (N, 4) source pixels.
+    confidence: (N,) in 0..1.
     """
     boxes = xyxy.astype(np.float64)
     xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)

@@ -1,4 +1,4 @@
-"""Ground truth and detections of a whole image set, as columns: what mAP is computed from, and what is converted."""
+"""Ground truth and detections of a whole image set, as columns: the input of mAP and of conversions."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 Sizes = Mapping[str, tuple[int, int] | None]
-"""image id → height and width in source pixels, None where nobody knows; its order is the order of the images."""
+"""image id → height and width in source pixels, None if unknown; in the order of the images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroundTruth:
-    """What is really on N images, M objects in all.
+    """The true objects on N images, M in all.
 
     class_names: position = class id; None when neither the truth nor the caller names the classes.
-    image_ids: (N,) the images that the truth speaks of and that were asked for; `box_image` and `Scored.image`
+    image_ids: (N,) the requested images that the truth covers; `box_image` and `Scored.image`
         are positions in it.
-    box_image: (M,) int32. class_id: (M,) int32. xyxy: (M, 4) float64 source pixels.
-    crowd: (M,) bool, a region of many objects. area: (M,) float64 square pixels.
-    unmatched: label files, or images of the JSON, that belong to none of the images asked for.
-    unlisted: images asked for that a COCO JSON does not list; nobody knows what they show, so they are not scored.
+    box_image: (M,) int32.
+    class_id: (M,) int32.
+    xyxy: (M, 4) float64 source pixels.
+    crowd: (M,) bool, a region of many objects.
+    area: (M,) float64 square pixels.
+    unmatched: label files, or images of the JSON, that belong to none of the requested images.
+    unlisted: requested images that a COCO JSON does not list: their objects are unknown, so they are not scored.
+
+    Raises ValueError if shapes differ or positions are out of range.
     """
 
     class_names: tuple[str, ...] | None
@@ -52,8 +57,12 @@ class GroundTruth:
 class Scored:
     """Detections of a set of images, M in all, each image's best first.
 
-    image: (M,) int32 position in `GroundTruth.image_ids`. class_id: (M,) int32.
-    confidence: (M,) float32 in 0..1. xyxy: (M, 4) float32 source pixels.
+    image: (M,) int32 position in `GroundTruth.image_ids`.
+    class_id: (M,) int32.
+    confidence: (M,) float32 in 0..1.
+    xyxy: (M, 4) float32 source pixels.
+
+    Raises ValueError if a shape or type differs, or a number is not finite.
     """
 
     image: NDArray[np.int32]

@@ -1,6 +1,6 @@
-"""The competition's files: a class name and a box in whole pixels, counted from 1, one object a line.
+"""The competition's files: a class name and a box in whole pixels, counted from 1, one object per line.
 
-Detections are `class_name confidence left top right bottom`, in the card's round with ` time_cost_ms` behind: the
+Detections are `class_name confidence left top right bottom`, followed by ` time_cost_ms` in the card's round: the
 image's inference time, the same on each of its lines. Truth is `class_name left top right bottom`, as the VOC tool
 reads it. Spaces in class names become `_`. Read through `data.formats`.
 """
@@ -22,10 +22,10 @@ from data.label_text import (
     Row,
     Rule,
     at,
+    check_rules,
     keep_rows_of_length,
     numbers,
     raise_problem,
-    rows_that_obey,
     split_rows,
 )
 
@@ -42,8 +42,9 @@ _LARGEST_PIXEL: Final = 1 << 24  # whole numbers up to here survive float32
 class NamedBoxes:
     """The boxes of one image.
 
-    names: (N,) as written. confidence: (N,) float64, 1 for truth.
-    xyxy: (N, 4) float64 source pixels counted from 0: what `whole_pixels` turns back into the file's numbers.
+    names: (N,) as written.
+    confidence: (N,) float64, 1 for truth.
+    xyxy: (N, 4) float64 source pixels counted from 0; `whole_pixels` turns them back into the file's numbers.
     time_ms: the image's inference time, None where the file has none (or no line to carry it).
     """
 
@@ -61,7 +62,10 @@ def parse_named(
     known: Collection[str] | None = None,
     on_problem: OnProblem = raise_problem,
 ) -> NamedBoxes:
-    """Read the text of one file; `place` names it in errors, `known` are the plain names that may occur."""
+    """Read the text of one file; `place` names it in errors, `known` are the plain names that may occur.
+
+    Bad lines go to `on_problem`, which raises FormatError by default.
+    """
     lengths = [5] if layout == "truth" else [6, 7]
     rows = keep_rows_of_length(
         split_rows(text), lengths, layout=_FIELDS[layout], place=place, on_problem=on_problem
@@ -71,7 +75,7 @@ def parse_named(
     first = lengths[0] - 4
     rows, table = numbers(rows, slice(1, first + 4), place=place, on_problem=on_problem)
     table = table.reshape(-1, first + 3)
-    obeys = rows_that_obey(rows, _rules(table), place=place, on_problem=on_problem)
+    obeys = check_rules(rows, _rules(table), place=place, on_problem=on_problem)
     kept = [row for row, good in zip(rows, obeys, strict=True) if good]
     table = table[obeys]
     return NamedBoxes(
@@ -117,16 +121,16 @@ def _time_of(rows: Sequence[Row], *, place: str, on_problem: OnProblem) -> float
             on_problem(at(place, row, "time_cost_ms must not be negative", f"{time_ms:.10g}"))
         elif time_ms != times[0, 0]:
             on_problem(
-                at(place, row, f"time_cost_ms must be {times[0, 0]:.10g} as in the lines before", time_ms)
+                at(place, row, f"time_cost_ms must be {times[0, 0]:.10g} as on the lines before", time_ms)
             )
     return float(times[0, 0]) if len(times) else None
 
 
 def mean_time_ms(times_ms: Iterable[float | None]) -> float | None:
-    """i_time of a set of files: the mean over images, ms; None when no file tells a time.
+    """i_time of a set of files: the mean over images, ms; None if no file states a time.
 
-    Over images, not over lines: i_time is what one image costs. A mean over lines would count an image once for
-    each of its boxes, so that crowded images weigh more.
+    The mean is over images, not lines: i_time is what one image costs, and a mean over lines would count an image
+    once per box.
     """
     known = [time_ms for time_ms in times_ms if time_ms is not None]
     return float(np.mean(known)) if known else None
@@ -135,21 +139,21 @@ def mean_time_ms(times_ms: Iterable[float | None]) -> float | None:
 def whole_pixels(xyxy: NDArray[np.floating]) -> NDArray[np.int64]:
     """(N, 4) boxes in source pixels → the competition's whole pixels, counted from 1.
 
-    Its rule is `int(edge) + 1` for all four edges: truncated towards zero, and the right and bottom edge one
-    further than the last pixel inside.
+    Its rule is `int(edge) + 1` for all four edges: truncated towards zero, so that right and bottom
+    are one further than the last pixel inside.
     """
     whole: NDArray[np.int64] = np.trunc(xyxy).astype(np.int64) + 1
     return whole
 
 
 def plain_name(name: str) -> str:
-    """A class name as these files write it: every run of spaces as one `_`."""
+    """Return a class name as these files write it: every run of spaces as one `_`."""
     return re.sub(r"\s+", "_", name.strip())
 
 
 @lru_cache(maxsize=16)
 def _plain_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(plain_name(name) for name in class_names)  # once a run, not once an image
+    return tuple(plain_name(name) for name in class_names)  # once per run, not once per image
 
 
 def format_competition(
@@ -159,11 +163,11 @@ def format_competition(
     class_names: Sequence[str],
     time_ms: float | None,
 ) -> str:
-    """The text of an image's detections; without `time_ms`, lines end after the box.
+    """Format an image's detections; without `time_ms`, lines end after the box.
 
-    xyxy: (N, 4) source pixels, written as whole ones; confidence, class_id: (N,).
-    The confidence has nine significant digits and so reads back as the same float32: fewer would make ties, and a
-    tie changes the order in which boxes claim their truth.
+    xyxy: (N, 4) source pixels, written as whole ones. confidence, class_id: (N,).
+    Nine significant digits of confidence read back as the same float32: fewer would make ties, and a tie changes the
+    order in which boxes are matched with the truth.
     """
     names = _plain_names(tuple(class_names))
     tail = "\n" if time_ms is None else f" {time_ms:.6f}\n"
@@ -179,14 +183,17 @@ def format_competition(
 def format_voc_truth(
     xyxy: NDArray[np.floating], class_id: NDArray[np.integer], class_names: Sequence[str]
 ) -> str:
-    """The text of an image's truth for the VOC tool: boxes (N, 4) in source pixels, written as whole ones."""
+    """Format an image's truth for the VOC tool: xyxy (N, 4) in source pixels, written as whole ones; class_id (N,)."""
     names = _plain_names(tuple(class_names))
     rows = zip(class_id.tolist(), whole_pixels(xyxy).tolist(), strict=True)
     return "".join(f"{names[index]} {' '.join(map(str, box))}\n" for index, box in rows)
 
 
 def class_index(class_names: Sequence[str]) -> dict[str, int]:
-    """Class name → class id, names told apart as files can: `traffic light` equals `traffic_light`."""
+    """Class name → class id, names compared as files write them: `traffic light` equals `traffic_light`.
+
+    Raises FormatError if two names differ by spaces alone.
+    """
     index: dict[str, int] = {}
     for position, name in enumerate(class_names):
         known = index.setdefault(plain_name(name), position)
@@ -198,7 +205,7 @@ def class_index(class_names: Sequence[str]) -> dict[str, int]:
 
 
 def shown(names: Iterable[str], most: int = 8) -> str:
-    """Names for an error message, not all of them when they are many."""
+    """List names for an error message: the first `most`, and how many more there are."""
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(f"'{name}'" for name in listed[:most]) + more

@@ -1,4 +1,4 @@
-"""Read and write the ground truth of an image set in any of four formats: the work behind `data.convert`."""
+"""Reads and writes the ground truth of an image set in any of four formats; `data.convert` is its command line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ Sizes = Mapping[str, tuple[int, int]]
 class LabelledSet:
     """Truth of a set of images, all of known size, all classes named.
 
-    class_names: position = class id. sizes: image id → (height, width) in pixels.
+    class_names: position = class id.
+    sizes: image id → (height, width) in pixels.
     """
 
     truth: GroundTruth
@@ -46,10 +47,11 @@ def read_set(
     class_names: Sequence[str] | None,
     on_problem: OnProblem,
 ) -> LabelledSet:
-    """Read a set; bad lines and bad files go to `on_problem`, what concerns the set as a whole is raised.
+    """Read a set; bad lines and bad files go to `on_problem`; raises FormatError if the set as a whole is at fault.
 
-    images: the folder of images, needed by `yolo` and `voc-tool`, whose files tell no sizes. class_names: needed
-    by `yolo`; elsewhere they set the order of the classes, and the source may name no others.
+    images: the folder of images, needed by `yolo` and `voc-tool`, whose files have no sizes.
+    class_names: needed by `yolo`; for the other formats they set the order of the classes, and the source may name
+        no others.
     """
     if source_format == "coco":
         return _read_coco_set(source, class_names)
@@ -57,10 +59,10 @@ def read_set(
         return _read_voc_set(source, class_names, on_problem)
     if images is None:
         raise FormatError(
-            f"the source format {source_format} tells no image sizes: --images must name the images"
+            f"the source format {source_format} has no image sizes: --images must name the folder of images"
         )
     if source_format == "yolo" and class_names is None:
-        raise FormatError("the source format yolo tells no class names: --class-names must give them")
+        raise FormatError("the source format yolo has no class names: --class-names must give them")
     sizes = image_sizes(images)
     truth = read_label_truth(
         source, source_format, images=sizes, class_names=class_names, on_problem=on_problem
@@ -88,7 +90,7 @@ def _read_voc_set(source: Path, class_names: Sequence[str] | None, on_problem: O
             on_problem(FormatError(f"{path}: an image must be annotated once, got '{image_id}' again"))
         annotated[image_id] = image
     if not annotated:
-        raise FormatError(f"the folder of annotations must hold a good .xml file, got none in '{source}'")
+        raise FormatError(f"the folder of annotations must hold a readable .xml file, got none in '{source}'")
     found = sorted({name for image in annotated.values() for name in image.names})
     names = tuple(class_names or found)
     index = class_index(names)
@@ -114,19 +116,19 @@ def _read_voc_set(source: Path, class_names: Sequence[str] | None, on_problem: O
 
 
 def _voc_image_id(stem: str, image: VocImage) -> str:
-    """The annotation's own folder and the file name it tells; the annotation's name where it tells none."""
+    """The annotation's folder and the file name in it; the annotation's own name if it has no file name."""
     if not image.file_name:
         return stem
     return (PurePosixPath(stem).parent / PurePosixPath(image.file_name).name).as_posix()
 
 
 def write_set(target_format: TruthFormat, target: Path, labelled: LabelledSet) -> int:
-    """Write a set, one file (COCO) or a folder with a file an image; returns how many crowds had to be left out.
+    """Write a set: one file (COCO), or a folder with one file per image; returns how many crowds were left out.
 
-    Raises FormatError when the target is there already and is no empty folder.
+    Raises FormatError if the target exists and is not an empty folder.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir()) or target_format == "coco"):
-        raise FormatError(f"the target must not be there yet, or be an empty folder, got '{target}'")
+        raise FormatError(f"the target must not exist yet, or be an empty folder, got '{target}'")
     truth = labelled.truth
     if target_format == "coco":
         _write_coco_set(target, labelled)
@@ -159,7 +161,7 @@ def _text(
     if target_format == "yolo":
         inside = np.clip(
             xyxy, 0, [size_hw[1], size_hw[0]] * 2
-        )  # annotators' boxes reach over the edge a little
+        )  # annotators' boxes reach a little beyond the edge
         return format_yolo("truth", inside, np.ones(len(xyxy)), class_id, size_hw)
     if target_format == "voc-tool":
         return format_voc_truth(xyxy, class_id, labelled.class_names)

@@ -3,12 +3,13 @@
     python -m data.convert --from coco instances.json --to yolo labels
     python -m data.convert --from yolo labels --images images --class-names names.txt --to coco instances.json
 
-What a format cannot say is lost: COCO's crowds (they are counted) and segmented areas elsewhere, parts of a pixel in
-Pascal VOC XML (at most half a pixel an edge) and in the VOC tool's files (up to one), what lies outside the image in
-YOLO labels. YOLO labels have no class names and no
-image sizes, the VOC tool's files no image sizes: those come from `--class-names` and `--images`.
+What a format cannot express is lost: COCO's crowds (they are counted) and segmented areas in the other formats, parts
+of a pixel in Pascal VOC XML (at most half a pixel per edge) and in the VOC tool's files (up to one), and what lies
+outside the image in YOLO labels. YOLO labels have no class names and no image sizes, the VOC tool's files no image
+sizes: those come from `--class-names` and `--images`.
 
-Every bad line is told, one line each with file, line, rule and value; then nothing is written and the exit code is 1.
+Every bad line is reported on a line of its own, with file, line, rule and value; if there are any, nothing is written
+and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -72,22 +73,22 @@ def _parse(arguments: Sequence[str] | None) -> ConvertOptions:
     parser.add_argument("source", type=Path, metavar="SOURCE", help="the COCO JSON, or the folder of labels")
     parser.add_argument("--to", dest="target_format", choices=FORMATS, required=True, help="format of TARGET")
     parser.add_argument(
-        "target", type=Path, metavar="TARGET", help="file (coco) or folder to write, not there yet"
+        "target", type=Path, metavar="TARGET", help="file (coco) or folder to write; must not exist yet"
     )
     parser.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="the images, where the source tells no sizes"
+        "--images", type=Path, metavar="FOLDER", help="the images, if the source has no sizes"
     )
     parser.add_argument(
         "--class-names",
         type=Path,
         metavar="FILE",
-        help="a name a line, in the order of the class ids; required to read yolo, sets the order to write it",
+        help="one name per line, in the order of the class ids; required to read yolo, sets the order when writing it",
     )
     given = parser.parse_args(arguments)
     if given.source_format == "yolo" and given.class_names is None:
         parser.error("--from yolo needs --class-names: YOLO labels have numbers only")
     if given.source_format in ("yolo", "voc-tool") and given.images is None:
-        parser.error(f"--from {given.source_format} needs --images: its files tell no image sizes")
+        parser.error(f"--from {given.source_format} needs --images: its files have no image sizes")
     return ConvertOptions(**vars(given))
 
 
@@ -96,12 +97,12 @@ def _class_names(path: Path | None) -> tuple[str, ...] | None:
         return None
     names = tuple(line.strip() for line in read_text(path).split("\n") if line.strip())
     if not names or len(set(names)) != len(names):
-        raise FormatError(f"class names must be given, one a line and none twice, in '{path}'")
+        raise FormatError(f"class names must be given, one per line and none twice, in '{path}'")
     return names
 
 
 def _write_class_names(options: ConvertOptions, labelled: LabelledSet) -> None:
-    """YOLO labels have no names, so they lie beside the folder, where no reader takes them for an image's labels."""
+    """YOLO labels have no names: these go beside the folder, where no reader takes them for an image's labels."""
     if options.target_format == "yolo" and options.class_names is None:
         path = options.target.with_name(options.target.name + ".names")
         path.write_text("".join(f"{name}\n" for name in labelled.class_names), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""A folder of detection files, one an image, in a format that the caller names → columns.
+"""A folder of detection files, one per image, in a format that the caller names → columns.
 
-The files may be anybody's. The two YOLO formats cannot be told apart by looking, so nothing is guessed.
+The files may come from any program. The two YOLO formats look alike, so the format is never guessed.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from numpy.typing import NDArray
 from data.competition_files import NamedBoxes, class_index, mean_time_ms, parse_named, plain_name
 from data.format_names import DetectionFormat
 from data.ground_truth import Scored, Sizes, size_of
-from data.label_names import find_files, match_labels, refuse_strangers
+from data.label_names import check_any_matched, find_files, match_labels
 from data.label_text import OnProblem, raise_problem, read_text
 from data.yolo_labels import YoloLabels, YoloLayout, parse_yolo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectionFiles:
-    """What a folder of detection files says.
+    """The contents of a folder of detection files.
 
-    detections: `Scored.image` is the position in the images that were asked for.
-    class_names: the caller's, and behind them those that only the files know; None where nobody names them.
-    files: label files read. unmatched: label files that belong to none of the images.
-    i_time_ms: mean inference time over the images that tell one, ms; None when none does.
+    detections: `Scored.image` is the position in the requested images.
+    class_names: the caller's, followed by those that only the files name; None if the classes have no names.
+    files: label files read.
+    unmatched: label files that belong to none of the images.
+    i_time_ms: mean inference time over the images that state one, ms; None if none does.
     """
 
     detections: Scored
@@ -47,12 +48,12 @@ def read_detections(
 ) -> DetectionFiles:
     """Read the files of `images`; an image without a file has no detections.
 
-    YOLO formats need the size of every image that has detections. Raises FormatError, also when not one file
-    belongs to an image.
+    YOLO formats need the size of every image that has detections. Bad lines go to `on_problem`, which raises
+    FormatError by default; raises FormatError if there are files and none belongs to an image.
     """
     files = find_files(folder, ".txt")
     matched = match_labels(list(images), files, place=str(folder))
-    refuse_strangers(matched, files=files, image_ids=list(images))
+    check_any_matched(matched, files=files, image_ids=list(images))
     paths = {image_id: files[stem] for image_id, stem in matched.items()}
     if label_format == "competition":
         named = _read_named(paths, on_problem)

@@ -1,14 +1,14 @@
-"""The one entry to label files: YOLO, COCO JSON, Pascal VOC XML and the competition's.
+"""The way in to label files: YOLO, COCO JSON, Pascal VOC XML and the competition's.
 
-| format | a line | read | written |
+| format | line | read | written |
 | --- | --- | --- | --- |
 | `yolo` | `class cx cy w h confidence` | parse_yolo | format_labels |
 | `yolo-conf-second` | `class confidence cx cy w h` | parse_yolo | format_labels |
 | `truth` | `class cx cy w h` | parse_yolo | format_labels |
 | `competition` | `class_name confidence left top right bottom [time_cost_ms]` | parse_named | format_labels |
 | the VOC tool's truth | `class_name left top right bottom` | parse_named | format_voc_truth |
-| COCO JSON | one file a set | read_coco | write_coco, format_coco_results |
-| Pascal VOC XML | one file an image | read_voc | format_voc |
+| COCO JSON | one file per set | read_coco | write_coco, format_coco_results |
+| Pascal VOC XML | one file per image | read_voc | format_voc |
 
 Every reader refuses what breaks its format with a FormatError: file, line, rule, value.
 """
@@ -83,10 +83,11 @@ def format_labels(
     class_names: Sequence[str],
     time_ms: float | None,
 ) -> str:
-    """The text of one image's label file, empty for an image without detections and for `none`.
+    """Format one image's label file; empty for an image without detections and for `none`.
 
-    xyxy: (N, 4) source pixels; confidence, class_id: (N,). time_ms: the image's inference time, written by
-    `competition` alone, and left out where it is None.
+    xyxy: (N, 4) source pixels.
+    confidence, class_id: (N,).
+    time_ms: the image's inference time, written by `competition` alone, and left out if it is None.
     """
     if label_format == "none" or not len(class_id):
         return ""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from data.coco_json import CocoBoxes, read_coco
 from data.columns import GroundTruth, Scored, Sizes
 from data.competition_files import class_index, parse_named, plain_name, shown
-from data.label_names import find_files, match_labels, refuse_strangers
+from data.label_names import check_any_matched, find_files, match_labels
 from data.label_text import FormatError, OnProblem, raise_problem, read_text, split_rows
 from data.yolo_labels import looks_like_yolo_truth, parse_yolo
 
@@ -29,12 +29,12 @@ __all__ = [
 
 
 def read_ground_truth(path: Path, *, images: Sizes, class_names: Sequence[str] | None = None) -> GroundTruth:
-    """Read what is really on `images`: a COCO JSON (a file), YOLO labels or the VOC tool's files (a folder).
+    """Read the true objects on `images` from a COCO JSON (a file), YOLO labels or the VOC tool's files (a folder).
 
     class_names: the detector's; classes of a COCO JSON and of the VOC tool are matched to them by name (`_` equals
-    a space), and one that the detector does not know is an error. Without them, the truth's own order counts.
+        a space), and a class that the detector does not know is an error. Without them, the truth's order applies.
     A missing label file means no objects. YOLO labels need the size of every image that has objects.
-    Raises FormatError, also when not one label file or listed image belongs to `images`.
+    Raises FormatError, also if no label file or listed image belongs to `images`.
     """
     if path.is_file():
         return read_coco_truth(read_coco(path), path, images=images, class_names=class_names)
@@ -44,7 +44,7 @@ def read_ground_truth(path: Path, *, images: Sizes, class_names: Sequence[str] |
 def read_coco_truth(
     coco: CocoBoxes, path: Path, *, images: Sizes, class_names: Sequence[str] | None
 ) -> GroundTruth:
-    """The part of a COCO JSON that is about `images`, its classes in the detector's order."""
+    """Select the part of a COCO JSON that covers `images`, with classes in the detector's order; raises FormatError."""
     listed = {name: position for position, name in enumerate(coco.image_ids)}
     chosen = [name for name in images if name in listed]
     if images and listed and not chosen:
@@ -70,7 +70,7 @@ def read_coco_truth(
 
 
 def _translated(coco: CocoBoxes, path: Path, class_names: Sequence[str] | None) -> NDArray[np.int32]:
-    """Each object's class id in the detector's order; categories without a single object need no counterpart."""
+    """(M,) each object's class id in the detector's order; categories without objects need no counterpart."""
     class_index(coco.category_names)  # refuses names that differ by spaces alone
     if class_names is None:
         return coco.class_id
@@ -94,10 +94,14 @@ def read_label_truth(
     class_names: Sequence[str] | None,
     on_problem: OnProblem = raise_problem,
 ) -> GroundTruth:
-    """Read a folder of label files; without a layout, the first line there decides which of the two it is."""
+    """Read a folder of label files; without a `layout`, the first line found decides which of the two it is.
+
+    Bad lines go to `on_problem`, which raises FormatError by default; raises FormatError if no file belongs to an
+    image, or a class or an image size is unknown.
+    """
     files = find_files(folder, ".txt")
     matched = match_labels(list(images), files, place=str(folder))
-    refuse_strangers(matched, files=files, image_ids=list(images))
+    check_any_matched(matched, files=files, image_ids=list(images))
     texts = [_Text(image_id, files[stem]) for image_id, stem in matched.items()]
     read = [(text, text.read(on_problem)) for text in texts]
     is_yolo = layout == "yolo" if layout else _is_yolo(content for _, content in read)
@@ -134,7 +138,7 @@ class _Text:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _FolderBoxes:
-    """Boxes and class ids, one array an image, in the order of the files."""
+    """Boxes and class ids, one array per image, in the order of the files."""
 
     class_names: tuple[str, ...] | None
     xyxy: list[NDArray[np.float64]]
@@ -142,7 +146,7 @@ class _FolderBoxes:
 
 
 def _is_yolo(texts: Iterable[str]) -> bool:
-    """Whether the first line there is looks like a YOLO label; YOLO when all files are empty."""
+    """Whether the first line found looks like a YOLO label; true if all files are empty."""
     rows = (rows[0] for text in texts if (rows := split_rows(text)))
     first = next(rows, None)
     return first is None or looks_like_yolo_truth(first)
@@ -185,7 +189,7 @@ def _named_boxes(
 
 
 def size_of(image_id: str, images: Sizes) -> tuple[int, int]:
-    """The image's size; raises FormatError where nobody knows it."""
+    """Return the image's (height, width); raises FormatError if it is unknown."""
     size_hw = images[image_id]
     if size_hw is None:
         raise FormatError(f"YOLO labels are fractions of the image: the size of '{image_id}' must be known")

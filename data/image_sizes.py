@@ -1,4 +1,4 @@
-"""Heights and widths of the images in a folder, as the detector sees them: turned as their EXIF orientation says."""
+"""Heights and widths of the images in a folder, as the detector sees them: rotated by their EXIF orientation."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from data.label_text import FormatError
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 MAX_PIXELS: Final = 1 << 28
-"""An image that claims more is refused: decoding it would take the machine's memory."""
+"""An image that claims more is refused: decoding it would exhaust the machine's memory."""
 
 
 def image_sizes(folder: Path) -> dict[str, tuple[int, int]]:
     """Relative path → (height, width) in pixels of every image below a folder, sorted by path.
 
-    Raises FormatError when there is no such folder, no image in it, or one that cannot be read.
+    Raises FormatError if there is no such folder, no image in it, or one that cannot be read.
     """
     if not folder.is_dir():
-        raise FormatError(f"the folder of images must be there, got '{folder}'")
+        raise FormatError(f"the folder of images must exist, got '{folder}'")
     names = sorted(
         (Path(parent) / name).relative_to(folder).as_posix()
         for parent, _, files in os.walk(folder)
@@ -44,5 +44,5 @@ def _size_hw(path: Path) -> tuple[int, int]:
     except cv2.error as error:
         raise FormatError(f"cannot read the image '{path}': {error.err}") from None
     if pixels is None:
-        raise FormatError(f"cannot read the image '{path}': it is damaged or no image")
+        raise FormatError(f"cannot read the image '{path}': it is damaged or not an image")
     return int(pixels.shape[0]), int(pixels.shape[1])

@@ -1,7 +1,7 @@
-"""Which label file belongs to which image: the image's relative path, its extension exchanged for `.txt`.
+"""Which label file belongs to which image: the image's relative path, with the extension replaced by `.txt`.
 
 Where two images of a set would share a label file (`a.jpg` and `a.png`), each keeps its extension: `a.jpg.txt`. So
-does an image whose label file would have the name of a folder of images (`a.jpg` beside `a.txt/b.jpg`).
+does an image whose label file would be named like a folder of images (`a.jpg` beside `a.txt/b.jpg`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def stem_of(image_id: str) -> str:
 
 
 def label_stems(image_ids: Sequence[str]) -> list[str]:
-    """What each image's label file is called, without its suffix; all different.
+    """Name each image's label file, without its suffix; all names differ.
 
-    Keeping an extension may run into yet another image (`a.jpg`, `a.png` and `a.jpg.png`), so it is repeated
-    until no two agree; full ids all differ, so it ends. Raises FormatError for an image that is named twice, and
-    where no name is left: it would be a folder's, or longer than file systems take.
+    Keeping an extension may collide with yet another image (`a.jpg`, `a.png` and `a.jpg.png`), so this is repeated
+    until no two names agree; it ends because full ids all differ. Raises FormatError if an image is named twice, or
+    if no name is left: it would be a folder's, or longer than file systems allow.
     """
     stems = [stem_of(image_id) for image_id in image_ids]
     folders = _folders(image_ids)
@@ -61,7 +61,7 @@ def _refuse_shared(shared: Collection[int], image_ids: Sequence[str], folders: C
     image_id = image_ids[min(shared)]
     if f"{image_id}.txt" in folders:
         raise FormatError(
-            f"the label file of '{image_id}' must not have the name of a folder of images, got '{image_id}.txt'"
+            f"the label file of '{image_id}' must not be named like a folder of images, got '{image_id}.txt'"
         )
     raise FormatError(f"every image must be named once, got '{image_id}' twice")
 
@@ -76,7 +76,7 @@ def _refuse_long(stem: str) -> None:
 
 
 def safe_relative_path(name: str, *, place: str) -> str:
-    """The path in its plain form, with '/' between parts; raises FormatError when it leads out of its folder."""
+    """Normalise a path, with '/' between its parts; raises FormatError if it leads out of its folder."""
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or "\n" in name:
         raise FormatError(f"{place}: a path must be relative and stay inside its folder, got {name!r}")
@@ -86,10 +86,10 @@ def safe_relative_path(name: str, *, place: str) -> str:
 def find_files(folder: Path, suffix: str) -> dict[str, Path]:
     """The files below a folder that end in `suffix`: relative path without the suffix → file, sorted.
 
-    Raises FormatError when there is no such folder. Links to folders are not followed: they may go in circles.
+    Raises FormatError if there is no such folder. Links to folders are not followed: they may form a circle.
     """
     if not folder.is_dir():
-        raise FormatError(f"the folder of labels must be there, got '{folder}'")
+        raise FormatError(f"the folder of labels must exist, got '{folder}'")
     found = []
     for parent, _, names in os.walk(folder):
         relative = Path(parent).relative_to(folder)
@@ -100,8 +100,8 @@ def find_files(folder: Path, suffix: str) -> dict[str, Path]:
 def match_labels(image_ids: Sequence[str], available: Collection[str], *, place: str) -> dict[str, str]:
     """Map each image id to the stem of its label file, for the images that have one.
 
-    A file named after the image's full name wins over one named after its stem, so that both ways of naming are
-    read; but not where that is another image's own (`a.jpg.txt` is that of `a.jpg.png`, if both are there).
+    A file named after the image's full name wins over one named after its stem, so both conventions are
+    read; but not if that is another image's own name (`a.jpg.txt` belongs to `a.jpg.png`, if both exist).
     Raises FormatError for a file that two images could claim.
     """
     matched: dict[str, str] = {}
@@ -121,10 +121,10 @@ def match_labels(image_ids: Sequence[str], available: Collection[str], *, place:
     return matched
 
 
-def refuse_strangers(
+def check_any_matched(
     matched: Mapping[str, str], *, files: Mapping[str, Path], image_ids: Sequence[str]
 ) -> None:
-    """Raise FormatError when there are label files and images, and not one file belongs to an image."""
+    """Raise FormatError if there are label files and images, and no file belongs to an image."""
     if files and image_ids and not matched:
         some = next(iter(files.values()))
         raise FormatError(

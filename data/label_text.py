@@ -1,4 +1,4 @@
-"""Text files of labels, line by line: what every text format shares, and how a bad line is reported."""
+"""Label files as lines of text: what all text formats share, and how a bad line is reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_LABEL_BYTES: Final = 64 << 20
-"""A label file describes one image; a larger one is no label file, and is not read into memory."""
+"""A label file describes one image; a larger file is not one, and is not read into memory."""
 
 
 class FormatError(ValueError):
@@ -20,26 +20,26 @@ class FormatError(ValueError):
 
 
 OnProblem = Callable[[FormatError], None]
-"""Takes the problem of one line. Readers skip the line when it returns."""
+"""Takes the problem of one line. If it returns, the reader skips the line."""
 
 
 def raise_problem(problem: FormatError) -> None:
-    """Stop at the first bad line: what every reader does unless told otherwise."""
+    """Raise the problem: by default, a reader stops at the first bad line."""
     raise problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """A line that is not blank: its number from 1, and what stands between its spaces."""
+    """A line that is not blank: its number, from 1, and its fields, separated by spaces."""
 
     number: int
     fields: tuple[str, ...]
 
 
 def read_text(path: Path) -> str:
-    """The text of a label file, without a byte order mark and with LF line ends.
+    """Read a label file's text, without a byte order mark and with LF line ends.
 
-    Raises FormatError for what is no regular file (a FIFO would wait for ever), no UTF-8 or too large.
+    Raises FormatError if it is not a regular file (a FIFO would block for ever), not UTF-8, too large or unreadable.
     """
     try:
         status = path.stat()
@@ -61,20 +61,20 @@ def read_text(path: Path) -> str:
 
 
 def split_rows(text: str) -> list[Row]:
-    """The lines that are not blank."""
+    """Split a text into its lines that are not blank."""
     pairs = ((number, tuple(line.split())) for number, line in enumerate(text.split("\n"), start=1))
     return [Row(number=number, fields=fields) for number, fields in pairs if fields]
 
 
 def at(place: str, row: Row, rule: str, value: object) -> FormatError:
-    """The one way a bad line is told: file, line number, rule, value."""
+    """Describe a bad line, the same way for all formats: file, line number, rule, value."""
     return FormatError(f"{place}:{row.number}: {rule}, got {value}")
 
 
 def keep_rows_of_length(
     rows: Sequence[Row], lengths: Sequence[int], *, layout: str, place: str, on_problem: OnProblem
 ) -> list[Row]:
-    """The rows with an allowed number of fields; the others go to `on_problem`."""
+    """Keep the rows with an allowed number of fields; the others go to `on_problem`."""
     kept = []
     for row in rows:
         if len(row.fields) in lengths:
@@ -87,9 +87,9 @@ def keep_rows_of_length(
 def numbers(
     rows: Sequence[Row], columns: slice, *, place: str, on_problem: OnProblem
 ) -> tuple[list[Row], NDArray[np.float64]]:
-    """The columns of all rows as finite numbers; rows that hold anything else go to `on_problem`.
+    """Parse columns of all rows as finite numbers; rows that hold anything else go to `on_problem`.
 
-    Returns the rows that are left and their numbers, (rows, columns) float64.
+    Returns the remaining rows and their numbers, (rows, columns) float64.
     """
     kept = list(rows)
     values = _parse(kept, columns)
@@ -120,7 +120,7 @@ def _has_numbers(row: Row, columns: slice, *, place: str, on_problem: OnProblem)
 
 
 def is_finite_number(token: str) -> bool:
-    """Whether a token is a decimal number, neither nan nor inf, nor one of Python's own spellings."""
+    """Whether a token is a decimal number: not nan, not inf, and not in a spelling that only Python knows."""
     try:
         return "_" not in token and bool(np.isfinite(float(token)))
     except ValueError:
@@ -129,17 +129,22 @@ def is_finite_number(token: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """A rule on rows of numbers: where it holds, how it reads, and the column whose value breaks it."""
+    """A rule for rows of numbers.
+
+    holds: (rows,) where it holds.
+    text: the rule, for error messages.
+    values: (rows,) the column that it is about.
+    """
 
     holds: NDArray[np.bool_]
     text: str
     values: NDArray[np.float64]
 
 
-def rows_that_obey(
+def check_rules(
     rows: Sequence[Row], rules: Sequence[Rule], *, place: str, on_problem: OnProblem
 ) -> NDArray[np.bool_]:
-    """(rows,) bool: which rows obey every rule; each other row goes to `on_problem` with its first broken rule."""
+    """Return (rows,) bool: which rows obey every rule; any other goes to `on_problem` with the first rule it breaks."""
     obeys = np.logical_and.reduce([rule.holds for rule in rules]) if rules else np.ones(len(rows), np.bool_)
     for position in np.flatnonzero(~obeys):
         broken = next(rule for rule in rules if not rule.holds[position])

@@ -1,6 +1,6 @@
-"""Pascal VOC XML: one file an image, boxes in whole pixels counted from 1, the last pixel included.
+"""Pascal VOC XML: one file per image, boxes in whole pixels counted from 1, the last pixel included.
 
-So a box that covers the first pixel alone is `xmin 1, xmax 1`, and edges (0, 1) in the frame used everywhere else.
+A box that covers only the first pixel is `xmin 1, xmax 1`, which is edges (0, 1) in the frame used everywhere else.
 Read and written through `data.formats`.
 """
 
@@ -24,8 +24,10 @@ from data.label_text import FormatError, is_finite_number, read_text
 class VocImage:
     """One annotated image.
 
-    file_name: as the file says, relative to its image folder; may be empty. size_hw: pixels.
-    names: (N,) class names. xyxy: (N, 4) float64 source pixels counted from 0, right and bottom exclusive.
+    file_name: as in the file, relative to its image folder; may be empty.
+    size_hw: pixels.
+    names: (N,) class names.
+    xyxy: (N, 4) float64 source pixels counted from 0, right and bottom exclusive.
     """
 
     file_name: str
@@ -35,7 +37,7 @@ class VocImage:
 
 
 def read_voc(path: Path) -> VocImage:
-    """Read an annotation; raises FormatError naming element, rule and value. Objects marked difficult count."""
+    """Read an annotation; raises FormatError with element, rule and value. Objects marked difficult count."""
     root = _parse(path)
     size = root.find("size")
     if size is None:
@@ -65,7 +67,7 @@ def _parse(path: Path) -> ET.Element:
 
 
 def _without_declaration(text: str) -> str:
-    """The document without `<?xml … ?>`: its encoding was settled when the bytes became text."""
+    """Drop `<?xml … ?>`: the encoding was settled when the bytes became text."""
     return re.sub(r"^\s*<\?xml[^>]*\?>", lambda found: "\n" * found.group().count("\n"), text, count=1)
 
 
@@ -106,9 +108,10 @@ def _whole(parent: ET.Element, tag: str, place: str, path: Path) -> int:
 def format_voc(
     *, file_name: str, size_hw: tuple[int, int], names: Sequence[str], xyxy: NDArray[np.floating]
 ) -> str:
-    """The text of an annotation; edges are rounded to whole pixels, boxes to at least one pixel.
+    """Format an annotation: edges are rounded to whole pixels, boxes are at least one pixel.
 
-    The rounding, at most half a pixel an edge, is the format's: what was whole before stays exactly as it was.
+    names: (N,) class names. xyxy: (N, 4) source pixels. The format requires the rounding, at most half a pixel per
+    edge; whole pixels stay exactly as they were.
     """
     low = np.floor(np.asarray(xyxy, np.float64)[:, :2] + 0.5).astype(np.int64) + 1
     high = np.maximum(np.floor(np.asarray(xyxy, np.float64)[:, 2:] + 0.5).astype(np.int64), low)

@@ -1,7 +1,7 @@
-"""YOLO labels: `class cx cy w h`, one box a line, as fractions of the image's width and height.
+"""YOLO labels: `class cx cy w h`, one box per line, as fractions of the image's width and height.
 
 Detections carry a confidence, last (`class cx cy w h confidence`) or second (`class confidence cx cy w h`): the two
-look alike, so a reader has to be told which one it gets. Read through `data.formats`.
+look alike, so the caller says which one it is. Read through `data.formats`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from data.label_text import (
     OnProblem,
     Row,
     Rule,
+    check_rules,
     is_finite_number,
     keep_rows_of_length,
     numbers,
     raise_problem,
-    rows_that_obey,
     split_rows,
 )
 
@@ -32,14 +32,14 @@ LAYOUTS: Final[dict[YoloLayout, str]] = {
     "truth": "class cx cy w h",
 }
 MAX_CLASSES: Final = 1 << 16
-"""No detector has more; a larger number is no class."""
+"""No detector has more; a larger number is not a class."""
 # Where class, cx, cy, w, h (and confidence) stand in a line.
 _COLUMNS: Final[dict[YoloLayout, list[int]]] = {
     "yolo": [0, 1, 2, 3, 4, 5],
     "yolo-conf-second": [0, 2, 3, 4, 5, 1],
     "truth": [0, 1, 2, 3, 4],
 }
-# Truth lies inside its image, up to rounding; detectors that do not clip reach beyond it, but not this far.
+# Truth lies inside its image, up to rounding; detectors that do not clip go beyond it, but not this far.
 _LIMITS: Final = {"yolo": (-1.0, 3.0), "yolo-conf-second": (-1.0, 3.0), "truth": (-1e-6, 1 + 1e-6)}
 
 
@@ -47,7 +47,8 @@ _LIMITS: Final = {"yolo": (-1.0, 3.0), "yolo-conf-second": (-1.0, 3.0), "truth":
 class YoloLabels:
     """The boxes of one image.
 
-    class_id: (N,) int32. confidence: (N,) float64, 1 for truth.
+    class_id: (N,) int32.
+    confidence: (N,) float64, 1 for truth.
     cxcywh: (N, 4) float64, centre, width and height as fractions of the image's width and height.
     """
 
@@ -70,13 +71,16 @@ def parse_yolo(
     class_count: int | None = None,
     on_problem: OnProblem = raise_problem,
 ) -> YoloLabels:
-    """Read a label file's text; `place` names the file in errors, `class_count` bounds the class ids."""
+    """Read a label file's text; `place` names the file in errors, `class_count` limits the class ids.
+
+    Bad lines go to `on_problem`, which raises FormatError by default.
+    """
     rows = split_rows(text)
     order = _COLUMNS[layout]
     rows = keep_rows_of_length(rows, [len(order)], layout=LAYOUTS[layout], place=place, on_problem=on_problem)
     rows, table = numbers(rows, slice(None), place=place, on_problem=on_problem)
     table = table.reshape(-1, len(order))[:, order]
-    obeys = rows_that_obey(rows, _rules(table, layout, class_count), place=place, on_problem=on_problem)
+    obeys = check_rules(rows, _rules(table, layout, class_count), place=place, on_problem=on_problem)
     return _labels(table[obeys])
 
 

@@ -57,7 +57,7 @@ def resize_onnx(source: Path, target: Path, input_hw: tuple[int, int]) -> ModelS
 def _resized(spec: ModelSpec, input_hw: tuple[int, int], place: Path) -> ModelSpec:
     if spec.layout != "heads":
         raise ConfigurationError(
-            f"a network that decodes by itself has its size in too many places: '{place}'"
+            f"a network with decoded outputs cannot be resized, its size is in too many places: '{place}'"
         )
     largest = max(head.stride for head in spec.heads)
     if min(input_hw) < largest or any(side % largest for side in input_hw):
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Write the network for another size."""
     parser = argparse.ArgumentParser(prog="python -m models.resize_onnx", description=main.__doc__)
     parser.add_argument("network", type=Path, metavar="NET.onnx")
-    parser.add_argument("--size", required=True, metavar="SIDE|HxW", help="heights before widths, pixels")
+    parser.add_argument("--size", required=True, metavar="SIDE|HxW", help="pixels, height before width")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.onnx")
     options = parser.parse_args(arguments)
     try:

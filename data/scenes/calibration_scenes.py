@@ -2,7 +2,7 @@
 
     python -m data.scenes.calibration_scenes FOLDER [--count 132]
 
-They are scenes of the training series: calibration may know what training knew, and nothing of what is scored.
+They are scenes of the training series: calibration may use what training used, and nothing that is scored.
 """
 
 from __future__ import annotations

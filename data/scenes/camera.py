@@ -1,4 +1,4 @@
-"""The camera of a scene, and how things stand on the ground before it.
+"""The camera of a scene, and how things stand on the ground in front of it.
 
 Frames: the ground frame has x to the right, y up, z away, in metres; the camera stands at x = z = 0, `height_m` up,
 and looks along a direction of the ground plane. A model's own frame is (forward, left, up).
@@ -48,7 +48,7 @@ class Pose:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Camera:
-    """A pinhole with a shifted lens: verticals stay vertical, the horizon lies where it is put.
+    """A pinhole with a shifted lens: verticals stay vertical, the horizon lies at a chosen height.
 
     look: the direction it faces in the ground frame, unit vector (x, z).
     """

@@ -1,4 +1,4 @@
-"""Random draws that give the same numbers with every numpy: only PCG64's raw words, whose stream numpy promises."""
+"""Random draws that give the same numbers with every numpy: only PCG64's raw words, whose stream numpy guarantees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Choice = TypeVar("Choice")
 
 
 class Dice:
-    """A stream of draws; equal seeds, equal streams, on any machine."""
+    """A stream of draws: equal seeds give equal streams, on any machine."""
 
     def __init__(self, *seed: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence(seed))

@@ -24,12 +24,12 @@ SNOW: Bgr = (232, 228, 224)
 
 
 def haze_colour(weather: Weather) -> Bgr:
-    """What far things fade into."""
+    """The colour that distant things fade into."""
     return SKIES[weather][1]
 
 
 def haze_share(depth_m: float, fog_m: float) -> float:
-    """How much of the haze's colour a thing at this depth takes, 0 to 1."""
+    """How much of the haze's colour a thing at this depth takes on, 0 to 1."""
     away = depth_m / fog_m
     return min(0.72, away / (1.0 + away))
 

@@ -1,4 +1,4 @@
-"""A picture of how large a set's boxes are: an SVG histogram, a colour a class."""
+"""A picture of how large a set's boxes are: an SVG histogram, one colour per class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALL_EDGE = EDGES_PX.index(32)
 
 
 def size_histogram(size_px: NDArray[np.float64], class_id: NDArray[np.int32]) -> NDArray[np.int64]:
-    """(C, bins) boxes a class and bin of EDGES_PX; size is the root of a box's area in source pixels."""
+    """(C, bins) boxes per class and bin of EDGES_PX; size is the root of a box's area in source pixels."""
     return np.stack([np.histogram(size_px[class_id == index], EDGES_PX)[0] for index in range(len(COLOURS))])
 
 

@@ -1,4 +1,4 @@
-"""People: walking, standing or riding, of many builds, clothes and burdens, jointed at neck, elbows, hips and knees."""
+"""People: walking, standing or riding, of many builds, with many clothes and bags, jointed at neck, elbows, hips and knees."""
 
 from __future__ import annotations
 

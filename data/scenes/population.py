@@ -1,4 +1,4 @@
-"""Who and what stands where: cars on roads, people on pavements, bicycles between, furniture in the way."""
+"""What stands where: cars on roads, people on pavements, bicycles between, furniture in the way."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TALLEST = 0.75
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thing:
-    """A model where it stands. parts: (class, model) from back to front; a ridden bicycle is a bicycle and a person."""
+    """Models at one place. parts: (class, model) from back to front; a ridden bicycle is a bicycle and a person."""
 
     parts: tuple[tuple[int, Model], ...]
     pose: Pose
@@ -37,7 +37,7 @@ class Thing:
 
 @dataclass(slots=True)
 class _Ground:
-    """What is taken: circles (x, z, radius) in metres."""
+    """The ground that is taken: circles (x, z, radius) in metres."""
 
     circles: list[tuple[float, float, float]] = field(default_factory=list)
 

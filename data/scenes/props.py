@@ -1,4 +1,4 @@
-"""What is in the picture and is not to be found: buildings, trees, poles, signs, bins, bollards, hedges, stalls."""
+"""What is in the picture but not to be detected: buildings, trees, poles, signs, bins, bollards, hedges, stalls."""
 
 from __future__ import annotations
 

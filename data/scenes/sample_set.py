@@ -1,4 +1,4 @@
-"""The sample set on disk: 102 pictures with YOLO labels, a COCO JSON, and a manifest to check them by.
+"""The sample set on disk: 102 pictures with YOLO labels, a COCO JSON, and a manifest to check them against.
 
 data/sample/images/scene-000.jpg …      data/sample/labels/scene-000.txt …      data/sample/instances.json
 data/sample/manifest.json               the SHA-256 of every picture's pixels before encoding, and of its file
@@ -23,7 +23,7 @@ IMAGE_COUNT = 102
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplePicture:
-    """A picture of the sample set and what its pixels and its file must hash to."""
+    """A picture of the sample set, with the hashes that its pixels and its file must have."""
 
     name: str
     height: int
@@ -39,7 +39,7 @@ def picture_name(number: int) -> str:
 
 
 def write_sample(folder: Path) -> list[SamplePicture]:
-    """Write the whole set; what it held before is replaced file by file."""
+    """Write the whole set; existing files are replaced one by one."""
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     scenes = [SAMPLE.scene(number) for number in range(IMAGE_COUNT)]
@@ -51,7 +51,7 @@ def write_sample(folder: Path) -> list[SamplePicture]:
 
 
 def pixels_sha256(scene: Scene) -> str:
-    """SHA-256 of the picture's rows, blue, green and red a pixel, before encoding."""
+    """SHA-256 of the picture's rows, blue, green and red per pixel, before encoding."""
     return hashlib.sha256(np.ascontiguousarray(scene.bgr).tobytes()).hexdigest()
 
 

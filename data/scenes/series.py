@@ -1,4 +1,4 @@
-"""Series of scenes: numbered pictures of mixed sizes, whose seeds never meet those of another series."""
+"""Series of scenes: numbered pictures of mixed sizes, whose seeds never coincide with another series'."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ SIZES_HW = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """A family of scenes. stream: its number, which no other series has. quality: range of the JPEGs' quality."""
+    """A family of scenes.
+
+    stream: its number, which no other series has.
+    quality: range of the JPEGs' quality.
+    """
 
     stream: int
     quality: tuple[int, int]
 
     def scene(self, number: int) -> Scene:
-        """The series' scene of this number, in the size that the number has."""
+        """The series' scene of this number, in the size that belongs to the number."""
         return render_scene(number, SIZES_HW[number % len(SIZES_HW)], self.stream)
 
     def jpeg(self, number: int, scene: Scene) -> bytes:
-        """The scene as a JPEG file, in the quality that the number has."""
+        """The scene as a JPEG file, in the quality that belongs to the number."""
         return encode_jpeg(scene.bgr, Dice(self.stream, number, 1).whole(*self.quality))
 
 

@@ -44,7 +44,7 @@ class Shape:
 
 
 def as_image(array: NDArray[Any]) -> Image:
-    """What OpenCV made of bytes, which its annotations call an array of any number."""
+    """Cast an array that OpenCV made of bytes, which its annotations call an array of any number."""
     return array.astype(np.uint8, copy=False)
 
 
@@ -98,7 +98,7 @@ class Sketch:
         return Sprite(pixels=as_image(shrunk), left=left, top=top)
 
     def paint(self, image: Image) -> None:
-        """Draw straight onto an image, for the background, whose coverage nobody asks for."""
+        """Draw straight onto an image, for the background, whose coverage is not needed."""
         if not self.shapes:
             return
         for shape, points in zip(self.shapes, _scaled(self.shapes, 1, 0, 0), strict=True):

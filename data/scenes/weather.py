@@ -63,7 +63,7 @@ def _snowfall(image: Image, dice: Dice) -> Image:
 
 
 def _noise(image: Image, dice: Dice, strength: int) -> Image:
-    """Sensor noise: the sum of two dice a sample, so that small errors are likelier than large ones."""
+    """Sensor noise: the sum of two dice per sample, so that small errors are likelier than large ones."""
     first = dice.bytes(*image.shape).astype(np.int16)
     second = np.roll(first, 101, axis=1)
     noise = ((first + second - 255) * strength) >> 8

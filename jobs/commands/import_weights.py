@@ -42,7 +42,7 @@ def command(
         typer.Option(metavar="FILE", help="one class name a line, instead of the checkpoint's own"),
     ] = None,
     size: Annotated[str, typer.Option(metavar="SIDE|H,W", help="the network's input, pixels")] = "640",
-    batch: Annotated[str, typer.Option(metavar="N|symbolic", help="images a launch")] = "1",
+    batch: Annotated[str, typer.Option(metavar="N|symbolic", help="images per launch")] = "1",
     decoded: Annotated[
         bool, typer.Option("--decoded", help="one output of boxes instead of raw heads")
     ] = False,

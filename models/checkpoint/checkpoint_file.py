@@ -22,7 +22,7 @@ from models.checkpoint.checkpoint_names import (
     REBUILD_TENSOR,
     STORAGE_DTYPES,
     Global,
-    shown,
+    quoted,
 )
 from models.checkpoint.pickle_reader import PersistentId, Record, Value, read_pickle
 
@@ -30,7 +30,7 @@ _LARGEST_PICKLE_BYTES: Final = 16 << 20
 _LARGEST_DIRECTORY_BYTES: Final = 4 << 20
 """The archive's list of entries; the largest checkpoint of the family has 0.1 MB."""
 _MOST_READS: Final = 4
-"""Tensors may share storages, but all of them together must not be more than this many times the file."""
+"""Tensors may share storages, but together they may read at most this many times the file's size."""
 _MOST_DIMENSIONS: Final = 8
 _LARGEST_NUMBER: Final = 1 << 48
 _LEGACY_START: Final = bytes.fromhex("80028a0a6cfc9c46f920")
@@ -38,7 +38,10 @@ _LEGACY_START: Final = bytes.fromhex("80028a0a6cfc9c46f920")
 
 
 class CheckpointFile:
-    """An open checkpoint. Raises ModelFileError whenever the file is not what a checkpoint should be."""
+    """An open checkpoint.
+
+    `root` is what its pickle describes. Raises ModelFileError, with the file's path, if the file is no checkpoint.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -58,11 +61,14 @@ class CheckpointFile:
         self._file.close()
 
     def array(self, value: Value, name: str) -> NDArray[Any]:
-        """Build the tensor or parameter that a record describes; floating-point ones become float32."""
+        """Build the tensor or parameter that a record describes, in its own shape; floating-point ones become float32.
+
+        Raises ModelFileError, with the tensor's name, if it does not fit its storage.
+        """
         try:
             return self._array(value)
         except ModelFileError as error:
-            raise ModelFileError(f"tensor {shown(name)}: {error} in '{self._path}'") from error
+            raise ModelFileError(f"tensor {quoted(name)}: {error} in '{self._path}'") from error
 
     def _find_prefix(self) -> str:
         entries = self._archive.infolist()
@@ -72,7 +78,7 @@ class CheckpointFile:
         for entry in entries:
             if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
                 raise ModelFileError(
-                    f"archive entry {shown(entry.filename)} is compressed or encrypted: refused"
+                    f"archive entry {quoted(entry.filename)} is compressed or encrypted: refused"
                 )
         if sum(entry.file_size for entry in entries) > self._path.stat().st_size:
             raise ModelFileError("the checkpoint's archive claims more bytes than the file has: refused")
@@ -123,12 +129,12 @@ class CheckpointFile:
             case _:
                 raise ModelFileError("its storage is not described as PyTorch describes one")
         if kind not in STORAGE_DTYPES or not key.isalnum():
-            raise ModelFileError(f"its storage {shown(key)} of type {shown(str(kind))} is unknown")
+            raise ModelFileError(f"its storage {quoted(key)} of type {quoted(str(kind))} is unknown")
         dtype = np.dtype(STORAGE_DTYPES[kind])
         expected = _whole(length) * dtype.itemsize
         data = self._read(f"data/{key}")
         if len(data) != expected:
-            raise ModelFileError(f"its storage {shown(key)} must have {expected} bytes, got {len(data)}")
+            raise ModelFileError(f"its storage {quoted(key)} must have {expected} bytes, got {len(data)}")
         return kind, np.frombuffer(data, dtype=dtype)
 
 
@@ -177,7 +183,7 @@ def _whole_numbers(value: Value) -> tuple[int, ...]:
 
 
 def _view(storage: NDArray[Any], offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> NDArray[Any]:
-    """Look at a storage as PyTorch would, once everything is known to lie inside it."""
+    """View a storage as PyTorch would, after checking that the view lies inside it."""
     if len(size) != len(stride):
         raise ModelFileError(f"its size {size} and stride {stride} differ in length")
     if 0 in size:

@@ -47,7 +47,7 @@ _OTHERS: Final = frozenset(
         ("__builtin__", "set"),
         ("builtins", "set"),
         ("torch", "Size"),
-        # A training checkpoint's best result, a numpy value: let through as a record, never built.
+        # A training checkpoint's best result, a numpy value: kept as a record, never built.
         ("_codecs", "encode"),
         ("numpy", "dtype"),
         ("numpy", "ndarray"),
@@ -64,16 +64,16 @@ _LONGEST_SHOWN: Final = 120
 
 
 def allowed_global(module: str, name: str) -> Global:
-    """Let a name pass that checkpoints need; raises ModelFileError on any other."""
+    """Return a name that checkpoints need; raises ModelFileError for any other."""
     wanted = Global(module=module, name=name)
     in_package = module in _MODULES or module.startswith(_PACKAGE)
     if wanted in _EXACT or (in_package and name.isidentifier()):
         return wanted
     raise ModelFileError(
-        f"the checkpoint asks for {shown(str(wanted))}, which no YOLOv7 checkpoint needs: refused"
+        f"the checkpoint asks for {quoted(str(wanted))}, which no YOLOv7 checkpoint needs: refused"
     )
 
 
-def shown(text: str) -> str:
-    """Quote a foreign text for a message: one short line, no control characters."""
+def quoted(text: str) -> str:
+    """Quote untrusted text for a message: one short line, no control characters."""
     return ascii(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")

@@ -18,7 +18,7 @@ from models.checkpoint.checkpoint_file import CheckpointFile
 from models.checkpoint.pickle_reader import Record, Value
 
 _MOST_PARTS: Final = 20_000
-"""More modules or tensors than any network of the family has; a checkpoint that contains itself has no end."""
+"""More than any network of the family has; a checkpoint that contains itself would have no end."""
 _LONGEST_NAME: Final = 200
 _WRAPPERS: Final = ("ema", "model", "state_dict")
 """Where a checkpoint may keep its network; the averaged weights first, as the authors load them."""
@@ -26,10 +26,11 @@ _WRAPPERS: Final = ("ema", "model", "state_dict")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weights:
-    """What a checkpoint says of its network.
+    """A checkpoint's network.
 
-    `tensors` by their full names, `class_names` where the checkpoint has them, `batch_norm_eps` by the full name of
-    each batch norm whose constant is recorded.
+    tensors: by full name.
+    class_names: where the checkpoint has them.
+    batch_norm_eps: each recorded constant, by the full name of its batch norm.
     """
 
     tensors: dict[str, NDArray[Any]]
@@ -78,7 +79,7 @@ def _find_network(root: Value) -> Value:
 
 
 def _plain_name(name: str) -> str:
-    """Drop the prefix that training on several cards leaves."""
+    """Drop the prefix that training on several cards adds."""
     return name.removeprefix("module.")
 
 
@@ -111,12 +112,14 @@ def _walk_modules(root: Record) -> tuple[dict[str, Value], dict[str, float]]:
         # Absent members count too: a small file can repeat a long list of them.
         parts += 1 + len(children) + len(tensors)
         _check_parts(parts)
-        found.update({_joined(prefix, name): value for name, value in tensors.items() if value is not None})
+        found.update(
+            {_child_name(prefix, name): value for name, value in tensors.items() if value is not None}
+        )
         epsilon = _state(module).get("eps")
         if isinstance(epsilon, float):
             eps[prefix.removesuffix(".")] = epsilon
         waiting += [
-            (_joined(prefix, name) + ".", child) for name, child in children.items() if child is not None
+            (_child_name(prefix, name) + ".", child) for name, child in children.items() if child is not None
         ]
     return found, eps
 
@@ -128,7 +131,7 @@ def _check_parts(count: int) -> None:
         )
 
 
-def _joined(prefix: str, name: str) -> str:
+def _child_name(prefix: str, name: str) -> str:
     if len(prefix) + len(name) > _LONGEST_NAME:
         raise ModelFileError(
             f"a tensor's or module's name is longer than {_LONGEST_NAME} characters: refused"

@@ -1,4 +1,4 @@
-"""Puts a published checkpoint's tensors into a network of the family, every one of them or none."""
+"""Puts a published checkpoint's tensors into a network of the family: all of them, or none."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class ImportedNetwork:
 
 
 def identify(weights: Weights) -> ModelName:
-    """Tell which network of the family a checkpoint is of, by the number of its last layer."""
+    """Find out which network of the family a checkpoint belongs to, by the number of its last layer.
+
+    Raises ModelFileError if it is none of them.
+    """
     last = max(
         (int(match[1]) for name in weights.tensors if (match := _NUMBERED.fullmatch(name))), default=None
     )
@@ -52,7 +55,7 @@ def identify(weights: Weights) -> ModelName:
 def load_network(weights: Weights, name: ModelName) -> ImportedNetwork:
     """Build the network and fill it.
 
-    Raises ModelFileError that lists what is missing, left over or of another shape.
+    Raises ModelFileError listing the tensors that are missing, left over, of another shape or not finite.
     """
     plan = topology(name)
     tensors, training_only = _deploy_names(weights.tensors, plan)
@@ -73,7 +76,7 @@ def load_network(weights: Weights, name: ModelName) -> ImportedNetwork:
 
 
 def class_names_for(weights: Weights, class_count: int, given: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Take the names given, else the checkpoint's own; raises ConfigurationError when their count is wrong."""
+    """Use the given names, or else the checkpoint's own; raises ConfigurationError unless there is one per class."""
     names = given or weights.class_names
     if names is None:
         raise ConfigurationError(
@@ -107,7 +110,7 @@ def _deploy_names(
 
 
 def _anchors(tensors: dict[str, NDArray[Any]], plan: Topology) -> AnchorLevels:
-    """Anchors in pixels; where a checkpoint keeps only those in strides, add the others to `tensors`."""
+    """Anchors in pixels; where a checkpoint has only those in strides, those in pixels are added to `tensors`."""
     prefix = f"model.{plan.detect_index}"
     anchors = tensors.get(f"{prefix}.anchors")
     levels = len(plan.strides)
@@ -127,17 +130,17 @@ def _anchors(tensors: dict[str, NDArray[Any]], plan: Topology) -> AnchorLevels:
     )
 
 
-def _class_count(tensors: dict[str, NDArray[Any]], plan: Topology, anchors_a_head: int) -> int:
+def _class_count(tensors: dict[str, NDArray[Any]], plan: Topology, anchors_per_head: int) -> int:
     name = f"model.{plan.detect_index}.m.0.weight"
     weight = tensors.get(name)
     if weight is None or weight.ndim != 4:
         raise ModelFileError(f"the detection layer of {plan.name} needs '{name}' of four dimensions")
     outputs = weight.shape[0]
-    if outputs % anchors_a_head or outputs // anchors_a_head < 6:
+    if outputs % anchors_per_head or outputs // anchors_per_head < 6:
         raise ModelFileError(
-            f"'{name}' has {outputs} outputs, which are not {anchors_a_head} times 5 + classes"
+            f"'{name}' has {outputs} outputs, which are not {anchors_per_head} times 5 + classes"
         )
-    return int(outputs // anchors_a_head - 5)
+    return int(outputs // anchors_per_head - 5)
 
 
 def _fill(network: Network, tensors: dict[str, NDArray[Any]]) -> None:
@@ -173,7 +176,7 @@ def _some(names: list[str], most: int = 5) -> str:
 
 
 def _set_epsilons(network: Network, epsilons: dict[str, float], plan: Topology) -> None:
-    """Take each batch norm's constant from the checkpoint; a plain dict of tensors does not know it."""
+    """Take each batch norm's constant from the checkpoint, where it is recorded: a plain dict of tensors has none."""
     from torch import nn
 
     renamed = {_renumbered(f"{name}.eps", plan): value for name, value in epsilons.items()}

@@ -1,9 +1,9 @@
 """Reads a pickle as data: containers, numbers, text, and records of what it would have called.
 
-A pickle is a program, and running an untrusted one hands the machine over. Here its opcodes are only followed as
-far as they build data. Nothing is looked up, imported or called: a global is its name as text, and must be one that
+A pickle is a program, and whoever runs an untrusted one hands the machine over. Here its opcodes are followed only
+as far as they build data. Nothing is looked up, imported or called: a global is its name as text, and must be one that
 a checkpoint of the YOLOv7 authors needs; a call becomes a `Record`, which does nothing. Any other global ends the
-reading. So do opcodes that checkpoints have no use for.
+reading, and so do opcodes that checkpoints do not use.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LARGEST_KEY: Final = 1 << 48
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Record:
-    """An object that was not built: what it would have been made of, and the state it would have been given."""
+    """An object that was not built: its class or function, the arguments, and the state it would have been given."""
 
     made_by: Global
     arguments: tuple[Value, ...] = ()
@@ -117,7 +117,7 @@ class _Machine:
         return value
 
     def pop_group(self) -> list[Value]:
-        """Take everything behind the last mark."""
+        """Take everything after the last mark."""
         group = []
         while (value := self.stack.pop()) is not _MARK:
             group.append(value)
@@ -128,7 +128,7 @@ class _Machine:
         return tuple(self.pop() for _ in range(count))[::-1]
 
     def push_global(self, module: object, name: object) -> None:
-        """Add a name, if it may be named at all."""
+        """Add a class's or function's name, if checkpoints need it."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError("a global's name is not text")
         self.stack.append(allowed_global(module, name))
@@ -153,14 +153,14 @@ class _Machine:
             target[_plain_key(key)] = value
 
     def call(self) -> None:
-        """Where a pickle would call something: keep a record of it, or build one of three plain containers."""
+        """Where a pickle would call something, keep a record of the call, or build one of three plain containers."""
         function, arguments = self.pop_last(2)
         if not isinstance(function, Global) or not isinstance(arguments, tuple):
             raise TypeError("a call of something that has no name")
         self.stack.append(_plain_container(function, arguments))
 
     def set_state(self) -> None:
-        """Where a pickle would give an object its state: keep it in the record. Attributes of dicts are dropped."""
+        """Where a pickle would set an object's state, keep it in the record. Attributes of dicts are dropped."""
         target, state = self.pop_last(2)
         if isinstance(target, Record):
             target.state = state
@@ -170,7 +170,7 @@ class _Machine:
 
 
 def _plain_key(key: Value) -> str | int | bytes | None:
-    """Let a dict's key pass; hashing a nested one, or a number of a million digits again and again, has no end."""
+    """Return a key that is cheap to hash: nested keys, or numbers of a million digits, can take for ever."""
     if key is not None and not isinstance(key, (str, int, bytes)):
         raise TypeError(f"a key must be text or a whole number, found a {type(key).__name__}")
     if isinstance(key, int) and abs(key) >= _LARGEST_KEY:
@@ -179,7 +179,7 @@ def _plain_key(key: Value) -> str | int | bytes | None:
 
 
 def _plain_container(function: Global, arguments: tuple[Value, ...]) -> Value:
-    # What it holds is not copied: a few bytes could ask for the same long list a million times.
+    # Contents are not copied: a few bytes could ask for the same long list a million times.
     match str(function), arguments:
         case "collections.OrderedDict", ():
             return {}

@@ -1,8 +1,8 @@
-"""Which cells and anchors are to answer for which box.
+"""Which cells and anchors are responsible for which box.
 
-An anchor answers for a box when neither side of the two differs by more than RATIO. The cell that holds the box's
-centre answers, and so do the two neighbours nearest to the centre, which the decoding's reach of half a cell
-allows: three cells a box and anchor make small objects learnable.
+An anchor is responsible for a box if neither of its sides differs from the box's by more than a factor of RATIO. So
+are the cell that holds the box's centre and the two neighbours nearest to the centre, which decoding can reach (half a
+cell): with three cells per box and anchor, small objects can be learnt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ RATIO = 4.0
 class Matches:
     """M pairs of a box and a place in one head.
 
-    image, anchor, row, column: (M,) where in the head. xywh: (M, 4) the box in cells. anchor_wh: (M, 2) in cells.
+    image, anchor, row, column: (M,) the place in the head.
+    xywh: (M, 4) the box, in cells.
+    anchor_wh: (M, 2) in cells.
     class_id: (M,).
     """
 
@@ -56,7 +58,7 @@ def match(targets: Tensor, anchors: Tensor, grid_hw: tuple[int, int], stride: in
 
 
 def _cells(centres: Tensor, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Which cells a centre counts for: offsets (M, 2) of half a cell to subtract, and whose they are (M,)."""
+    """Which cells each centre belongs to: (M, 2) offsets of half a cell to subtract, and (M,) positions of the boxes."""
     size = torch.tensor((grid_hw[1], grid_hw[0]), dtype=centres.dtype)
     inside = centres.frac()
     left_top = (inside < 0.5) & (centres > 1)

@@ -1,4 +1,4 @@
-"""Varies a training scene: scale, place, mirror image, exposure and tint; one image warp, boxes moved along."""
+"""Varies a training scene: scale, position, mirroring, exposure and tint; pixels are warped once, boxes with them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 from models.training.scene_store import SIDE_PX, StoredScene
 
 PADDING = 114
-"""Grey of the border, the same as a detector's letterbox has."""
+"""Grey of the border, as in a detector's letterbox."""
 
 KEPT_SHARE = 0.4
-"""A box that the border cuts to less than this share is dropped, as the scenes' own rule has it."""
+"""A box of which the border leaves less than this share is dropped, as by the scenes' own rule."""
 KEPT_PX = 4.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variation:
-    """How far a scene is varied. scale: smallest and largest; tone: share of the full range of exposure and tint."""
+    """How much a scene is varied.
+
+    scale: smallest and largest factor.
+    tone: share of the full range of exposure and tint.
+    """
 
     scale: tuple[float, float]
     tone: float
@@ -69,7 +73,7 @@ def _curves(random: np.random.Generator, tone: float) -> NDArray[np.uint8]:
 
 
 def _inside(boxes: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
-    """Clip boxes to the square and drop what is hardly left."""
+    """Clip boxes to the square and drop those of which little is left."""
     whole = (boxes[:, 3] - boxes[:, 1]) * (boxes[:, 4] - boxes[:, 2])
     clipped = boxes.copy()
     clipped[:, 1:] = clipped[:, 1:].clip(0, side_px)

@@ -1,4 +1,4 @@
-"""The running average of a network's weights: smoother than any one step's, and what is published."""
+"""The running average of a network's weights: smoother than those of any single step; this is what is published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 class AveragedNetwork:
     """An exponential average of weights and of batch norm's statistics.
 
-    The average reaches back over about 1 / (1 - decay) steps; over fewer at the start, when the weights still move fast.
+    The average covers about the last 1 / (1 - decay) steps; fewer at the start, while the weights still change fast.
     """
 
     def __init__(self, network: nn.Module, decay: float = 0.999, rise_steps: float = 400.0) -> None:
@@ -20,7 +20,7 @@ class AveragedNetwork:
         self._decay, self._rise_steps = decay, rise_steps
 
     def follow(self, network: nn.Module, step: int) -> None:
-        """Take in the network's weights after this step (from 1)."""
+        """Add the network's weights after this step, counted from 1."""
         share = 1.0 - self._decay * (1.0 - math.exp(-step / self._rise_steps))
         current = network.state_dict()
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Batches of varied scenes, made ahead in a thread while the network computes."""
+"""Batches of varied scenes, prepared by a thread while the network computes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from models.training.scene_store import SceneStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """images: (N, 3, S, S) float32 RGB in 0..1. targets: (T, 6) image, class, centre x, centre y, w, h in pixels."""
+    """A training batch.
+
+    images: (N, 3, S, S) float32 RGB in 0..1.
+    targets: (T, 6) image, class, centre x, centre y, w, h in pixels.
+    """
 
     images: Tensor
     targets: Tensor
 
 
 def make_batch(store: SceneStore, step: int, size: int, side_px: int, variation: Variation) -> Batch:
-    """Batch number `step`: every scene once an epoch, in an order of the epoch's own."""
+    """Batch number `step`: each epoch has every scene once, in an order of its own."""
     random = np.random.default_rng((step, 20))
     squares, targets = [], []
     for place in range(size):
@@ -52,15 +56,15 @@ def to_input(bgr: np.ndarray) -> Tensor:
 
 def _scene_number(store: SceneStore, seen: int) -> int:
     epoch, place = divmod(seen, len(store))
-    # A permutation that needs no memory: multiply by a number that shares no factor with the count.
+    # A permutation that needs no memory: multiply by a number coprime to the count.
     factor = 7919 + 2 * epoch
     while np.gcd(factor, len(store)) != 1:
         factor += 1
     return (place * factor + epoch * 104729) % len(store)
 
 
-def ahead(make: Callable[[int], Batch], first: int, last: int, depth: int = 3) -> Iterator[Batch]:
-    """Batches first to last - 1, up to `depth` of them made in advance."""
+def prefetch(make: Callable[[int], Batch], first: int, last: int, depth: int = 3) -> Iterator[Batch]:
+    """Yield batches `first` to `last` - 1, up to `depth` of them prepared in advance; raises what `make` raises."""
     ready: queue.Queue[Batch | BaseException] = queue.Queue(depth)
 
     def fill() -> None:

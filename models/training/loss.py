@@ -1,7 +1,7 @@
 """The training loss: how far boxes, objectness and classes are from the truth.
 
 Box: 1 − CIoU (Zheng et al., "Distance-IoU loss", 2020). Objectness: binary cross-entropy towards the IoU that the
-box has reached, so that confidence comes to mean quality. Class: binary cross-entropy a class.
+box has reached, so that confidence comes to mean quality. Class: binary cross-entropy per class.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ HEAD_INPUTS: Final = (("body8", 16), ("body16", 16), ("body32", 24))
 LOGIT_SPREAD: Final = 1.5  # standard deviation of the raw outputs
 OBJECTNESS_BIAS: Final = -2.0  # so that few boxes pass
 OPSET: Final = 13
-IR_VERSION: Final = 8  # what the vendor's compiler, with its older onnx, still reads
+IR_VERSION: Final = 8  # the newest that the vendor's compiler, with its older onnx, reads
 
 
 @dataclass(slots=True)
@@ -155,7 +155,7 @@ def _model_bytes(graph: Graph, extra_output: str | None = None) -> bytes:
 
 
 def _scale_weights(graph: Graph, images: Array) -> None:
-    """Scale every convolution so that its output has zero mean and a fixed spread a channel on `images`."""
+    """Scale every convolution so that its output has zero mean and a fixed spread per channel on `images`."""
     import onnxruntime
 
     spread = {layer[0]: 1.0 for layer in LAYERS} | {f"head{stride}": LOGIT_SPREAD for stride in STRIDES}
@@ -210,7 +210,7 @@ def tiny_spec(path: Path) -> ModelSpec:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the network and its sidecar beside this file, and pictures into the folder that was named."""
+    """Write the network and its sidecar beside this file, and pictures into the given folder."""
     path = Path(__file__).parents[1] / "tiny.onnx"
     path.write_bytes(build_tiny())
     write_sidecar(tiny_spec(path), path)

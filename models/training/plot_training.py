@@ -64,7 +64,7 @@ def _panel(panel: Panel, log: Path) -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Read the log that is named first, write the picture that is named second."""
+    """Read the log named by the first argument, write the picture named by the second."""
     log, picture = (Path(argument) for argument in arguments)
     picture.write_text(draw_log(log), encoding="utf-8")
 

@@ -19,14 +19,18 @@ CHUNK = 250
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredScene:
-    """A scene at training size. bgr: (H, W, 3). boxes: (N, 5) class, left, top, right, bottom in its pixels."""
+    """A scene at training size.
+
+    bgr: (H, W, 3) uint8.
+    boxes: (N, 5) float32 class, left, top, right, bottom in its pixels.
+    """
 
     bgr: NDArray[np.uint8]
     boxes: NDArray[np.float32]
 
 
 class SceneStore:
-    """Scenes 0 to count - 1 of a series in a folder; chunks that are there already are kept."""
+    """Scenes 0 to count - 1 of a series, in a folder; existing chunks are kept."""
 
     def __init__(self, folder: Path, series: Series, count: int) -> None:
         self._folder, self._series = folder, series

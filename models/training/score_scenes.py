@@ -33,7 +33,7 @@ Network = Callable[[Tensor], list[Tensor]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """COCO's AP over all sizes and for small boxes (under 32x32 pixels of the source), and AP50 a class."""
+    """COCO's AP over all sizes and for small boxes (under 32x32 pixels of the source), and AP50 per class."""
 
     ap: float
     ap50: float
@@ -42,7 +42,7 @@ class Figures:
 
 
 def decode_heads(heads: list[Tensor], anchors_px: Tensor, strides: tuple[int, ...]) -> list[Boxes]:
-    """Raw heads of a batch → (M, 6) left, top, right, bottom, confidence, class an image, before suppression."""
+    """Raw heads of a batch → (M, 6) left, top, right, bottom, confidence, class per image, before suppression."""
     rows = []
     for level, head in enumerate(heads):
         squashed = head.float().sigmoid()
@@ -101,7 +101,7 @@ def score(
             kept[:, :4] = (kept[:, :4] - np.array((*corner, *corner), np.float32)) * scale
             images.append({"id": number + 1})
             truths += [_truth(number + 1, row, scale) for row in store[number].boxes]
-            found += [_found(number + 1, row) for row in kept]
+            found += [_detection(number + 1, row) for row in kept]
     return evaluate_coco(images, truths, found)
 
 
@@ -117,7 +117,7 @@ def _truth(image: int, row: Boxes, scale: float) -> dict[str, Any]:
     }
 
 
-def _found(image: int, row: Boxes) -> dict[str, Any]:
+def _detection(image: int, row: Boxes) -> dict[str, Any]:
     left, top, right, bottom, confidence, class_id = (float(value) for value in row)
     box = [left, top, right - left, bottom - top]
     return {"image_id": image, "category_id": int(class_id) + 1, "bbox": box, "score": confidence}

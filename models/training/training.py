@@ -1,4 +1,4 @@
-"""One run of training: a step, the averaged gradients of a team of processes, the state to go on from, the log."""
+"""One run of training: its steps, the averaged gradients of a team of processes, the state it resumes from, the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import distributed
 from bmodel.files import replacing
 from models.training.augment import CLOSING, WIDE
 from models.training.average import AveragedNetwork
-from models.training.batches import Batch, ahead, make_batch
+from models.training.batches import Batch, make_batch, prefetch
 from models.training.loss import Loss, LossWeights, compute_loss
 from models.training.scene_store import SceneStore
 from models.training.score_scenes import score
@@ -22,7 +22,7 @@ from models.yolov7.network import Network
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware; where it does not, float32 is faster."""
+    """Whether the processor multiplies bfloat16 in hardware; otherwise float32 is faster."""
     try:
         return "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:
@@ -31,7 +31,7 @@ def has_bfloat16() -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Team:
-    """Which of how many processes this is; rank 0 scores, logs and saves."""
+    """The rank of this process in a team of `size`; rank 0 scores, logs and saves."""
 
     rank: int
     size: int
@@ -49,7 +49,7 @@ class Team:
 
 
 class Training:
-    """A run of training in a folder: state.pt to go on from, log.csv."""
+    """A run of training in a folder: `state.pt`, from which it resumes, and `log.csv`."""
 
     def __init__(
         self, network: Network, schedule: Schedule, held_out: SceneStore, folder: Path, team: Team
@@ -64,7 +64,7 @@ class Training:
         self._bfloat16 = has_bfloat16()
 
     def resume(self) -> None:
-        """Go on from the folder's state, when there is one."""
+        """Resume from the folder's state, if there is one."""
         path = self.folder / "state.pt"
         if not path.exists():
             return
@@ -75,7 +75,7 @@ class Training:
         self.step, self.minutes = state["step"], state["minutes"]
 
     def save(self) -> None:
-        """Keep the state, whole or not at all."""
+        """Write the state, whole or not at all."""
         state = {
             "network": self.network.state_dict(),
             "average": self.average.network.state_dict(),
@@ -118,7 +118,7 @@ class Training:
             variation = CLOSING if schedule.is_closing(step) else WIDE
             return make_batch(scenes, step * team.size + team.rank, share, schedule.side_px(step), variation)
 
-        for batch in ahead(make, self.step, schedule.steps):
+        for batch in prefetch(make, self.step, schedule.steps):
             loss = self.learn(batch)
             losses.append((loss.box.item(), loss.objectness.item(), loss.classes.item()))
             last = self.step == schedule.steps
@@ -159,7 +159,7 @@ class Training:
 
 
 def _parameter_groups(network: torch.nn.Module, decay: float) -> list[dict[str, object]]:
-    """Kernels decay; biases and batch norm's scales do not."""
+    """Weight decay applies to kernels, not to biases and batch norm's scales."""
     kernels = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [{"params": kernels, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]

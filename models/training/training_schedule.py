@@ -1,4 +1,4 @@
-"""What the sample network's training sees, how fast it learns, and what it writes down."""
+"""What the sample network's training sees, how fast it learns, and what it logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
-    """How much is seen of what; sides in pixels.
+    """How many images are seen at which size; sides in pixels.
 
     The first `coarse_images` are trained at the smaller side. The last `closing_images` are seen nearly as a detector
     will see them, with a rise and fall of the rate of their own, and with more weight on where boxes lie exactly.
@@ -69,7 +69,7 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogLine:
-    """One line of the log: mean losses since the last, and figures on held-out scenes where they were taken."""
+    """One line of the log: mean losses since the line before, and figures on held-out scenes where measured."""
 
     minutes: float
     images: int
@@ -98,6 +98,6 @@ def append_line(path: Path, line: LogLine) -> None:
 
 
 def read_column(path: Path, name: str) -> list[tuple[float, float]]:
-    """(images seen, value) of every line of a log that has a value in the column."""
+    """(images seen, value) of each line of a log that has a value in the column."""
     with path.open(encoding="utf-8", newline="") as file:
         return [(float(row["images"]), float(row[name])) for row in csv.DictReader(file) if row[name]]

@@ -1,4 +1,4 @@
-"""The detection layer: one 1×1 convolution a head, and the implicit values of the training form."""
+"""The detection layer: one 1×1 convolution per head, and the implicit values of the training form."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from models.yolov7.layers import Implicit
 from models.yolov7.topology import AnchorLevels
 
-OBJECTS_AN_IMAGE: Final = 8
-"""Objects that an untrained network expects in an image, spread over the cells of each head."""
+OBJECTS_PER_IMAGE: Final = 8
+"""Objects that an untrained network expects per image, spread over the cells of each head."""
 
 
 class DetectLayer(nn.Module):
     """Raw heads: box, objectness and class scores of every anchor in every cell, before any sigmoid.
 
     `anchors` (in strides) and `anchor_grid` (in input pixels) are kept as the published checkpoints keep them.
-    With `implicit`, what a head reads is shifted by `ia` and what it says scaled by `im`.
+    With `implicit`, `ia` shifts a head's input and `im` scales its output.
+    Raises ValueError if the anchors do not have the shape (heads, anchors per head, 2).
     """
 
     anchors: Tensor
@@ -50,11 +51,14 @@ class DetectLayer(nn.Module):
 
     @property
     def has_implicit(self) -> bool:
-        """Whether implicit values are still apart from the convolutions."""
+        """Whether implicit values are still separate from the convolutions."""
         return hasattr(self, "ia")
 
     def set_anchors(self, anchors: AnchorLevels) -> None:
-        """Replace the anchors: (w, h) in input pixels, as many a head as now, finest head first."""
+        """Replace the anchors: (w, h) in input pixels, finest head first.
+
+        Raises ValueError if there are not as many per head as before.
+        """
         wh = torch.tensor(anchors, dtype=torch.float32)
         if wh.shape != self.anchors.shape:
             raise ValueError(f"anchors must have shape {tuple(self.anchors.shape)}, got {tuple(wh.shape)}")
@@ -62,24 +66,24 @@ class DetectLayer(nn.Module):
         self.anchor_grid.copy_(wh.view(self.anchor_grid.shape))
 
     def anchor_levels(self) -> AnchorLevels:
-        """Give the anchors in input pixels, finest head first."""
+        """Return the anchors, (w, h) in input pixels, finest head first."""
         levels = self.anchor_grid.flatten(0, 4).view(len(self.strides), self.anchor_count, 2).tolist()
         return tuple(tuple((width, height) for width, height in level) for level in levels)
 
     def set_prior_biases(self, image_px: int = 640) -> None:
-        """Start training from rare objects instead of even odds, or the empty cells drown the first steps.
+        """Start training from rare objects instead of even odds; empty cells would otherwise drown the first steps.
 
-        Objectness starts at OBJECTS_AN_IMAGE over the cells of an image of `image_px` squared, each class at
-        a share of 0.6.
+        Objectness starts at OBJECTS_PER_IMAGE over the cells of an image of `image_px` squared, each class at
+        0.6 over the number of classes.
         """
         class_logit = math.log(0.6 / (self.class_count - 0.6))
         for head, stride in zip(self.m, self.strides, strict=True):
             bias = head.bias.detach().view(self.anchor_count, -1)
-            bias[:, 4] = math.log(OBJECTS_AN_IMAGE / (image_px / stride) ** 2)
+            bias[:, 4] = math.log(OBJECTS_PER_IMAGE / (image_px / stride) ** 2)
             bias[:, 5:] = class_logit
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """One (N, C, H, W) a head → one (N, anchors, H, W, 5 + classes) a head."""
+        """One (N, C, H, W) per head → one (N, anchors, H, W, 5 + classes) per head."""
         return [self._head(level, x) for level, x in enumerate(features)]
 
     def _head(self, level: int, x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from models.yolov7.onnx_layers import IMAGES, write_decoding, write_features, wr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
-    """What a sidecar says of a network beyond its shapes."""
+    """What a sidecar records of a network beside its shapes."""
 
     name: str
     class_names: tuple[str, ...]
@@ -39,8 +39,8 @@ def export_onnx(
     """Write the fused network; `batch` None leaves the number of images open.
 
     Outputs are the raw heads, (N, anchors, H, W, 5 + classes) each, finest first; with `decoded` one output
-    (N, boxes, 5 + classes) of cx, cy, w, h in input pixels and scores. Raises ConfigurationError on an input
-    size that the network cannot halve often enough.
+    (N, boxes, 5 + classes) of cx, cy, w, h in input pixels and scores. Raises ConfigurationError if the input size
+    is not a multiple of the largest stride.
     """
     import onnx
 
@@ -74,7 +74,7 @@ def check_input_hw(network: Network, input_hw: tuple[int, int]) -> None:
 def output_shapes(
     network: Network, input_hw: tuple[int, int], *, decoded: bool
 ) -> tuple[tuple[int, ...], ...]:
-    """Shapes of the outputs behind the batch dimension."""
+    """Shapes of the outputs without their first dimension, the batch."""
     detect = network.detect
     row = 5 + detect.class_count
     grids = [(input_hw[0] // stride, input_hw[1] // stride) for stride in detect.strides]
@@ -119,7 +119,7 @@ def describe_onnx(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Export a family member with random weights, to see how a network of its shape compiles and how fast it is."""
+    """Export a family member with random weights, to see how such a network compiles and how fast it runs."""
     import torch
 
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, nargs="+", default=[640], help="one side, or height and width")
     parser.add_argument("--classes", type=int, default=80)
     parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--batch", type=int, default=1, help="images a launch, 0 leaves it open")
+    parser.add_argument("--batch", type=int, default=1, help="images per launch; 0 leaves it open")
     parser.add_argument("--decoded", action="store_true", help="one output of boxes instead of raw heads")
     options = parser.parse_args(arguments)
 

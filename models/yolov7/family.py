@@ -38,8 +38,8 @@ def _elan(
 ) -> int:
     """ELAN: two 1×1 branches of `hidden`, then `depth` 3×3 convolutions of `inner` on the second.
 
-    Every `every`-th of them, counted from the last, is joined with both branches (deepest first) and mixed
-    to `out` channels.
+    Every `every`-th of them, counted from the last, is concatenated with both branches (deepest first) and mixed
+    down to `out` channels.
     """
     entry = plan.last if source is None else source
     first = plan.conv(hidden, source=entry)
@@ -58,7 +58,7 @@ def _double_elan(plan: Plan, hidden: int, inner: int, every: int, out: int) -> i
 
 
 def _transition(plan: Plan, channels: int, *extra: int) -> int:
-    """Halve the size by pooling and by a strided convolution, `channels` each, joined with `extra` layers."""
+    """Halve the size by pooling and by a strided convolution, `channels` each, concatenated with `extra` layers."""
     entry = plan.last
     plan.pool(2, 2)
     pooled = plan.conv(channels)
@@ -68,7 +68,7 @@ def _transition(plan: Plan, channels: int, *extra: int) -> int:
 
 
 def _climb(plan: Plan, channels: int, lateral: int) -> int:
-    """Go one level up: narrow, double the size, join with the backbone's layer `lateral`."""
+    """Go up one level: narrow, double the size, concatenate with the backbone's layer `lateral`."""
     plan.conv(channels)
     upper = plan.upsample()
     side = plan.conv(channels, source=lateral)
@@ -103,7 +103,7 @@ def _tiny_elan(plan: Plan, hidden: int, out: int) -> int:
 
 
 def _tiny_pyramid_pool(plan: Plan, channels: int) -> int:
-    """Add the small network's pyramid pooling, spelt out in numbered layers."""
+    """Add the small network's pyramid pooling, spelled out in numbered layers."""
     entry = plan.last
     shortcut = plan.conv(channels)
     narrow = plan.conv(channels, source=entry)
@@ -220,7 +220,7 @@ MODEL_NAMES: Final[tuple[ModelName, ...]] = tuple(_FAMILY)
 
 
 def model_name(text: str) -> ModelName:
-    """Read a network's name; raises ConfigurationError on one that the family does not have."""
+    """Check a network's name; raises ConfigurationError if the family has none of that name."""
     for name in MODEL_NAMES:
         if name == text:
             return name

@@ -29,7 +29,7 @@ def fuse(network: Network) -> Network:
 
 
 def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """One convolution with bias for a convolution without and the batch norm behind it."""
+    """Fold a batch norm into the convolution without bias before it: one convolution with bias."""
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     fused = nn.utils.skip_init(
         nn.Conv2d,
@@ -46,7 +46,7 @@ def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
 
 
 def merge_branches(block: RepConv) -> ConvUnit:
-    """One 3×3 convolution for both branches: the 1×1 kernel is the middle of a 3×3 kernel of zeros."""
+    """Merge both branches into one 3×3 convolution: the 1×1 kernel becomes the middle of a 3×3 kernel of zeros."""
     dense = fold_batch_norm(block.rbr_dense[0], block.rbr_dense[1])
     point = fold_batch_norm(block.rbr_1x1[0], block.rbr_1x1[1])
     dense.weight += functional.pad(point.weight, (1, 1, 1, 1))

@@ -1,7 +1,7 @@
 """The building blocks of the YOLOv7 family in PyTorch.
 
 Attribute names are those of the published checkpoints (`conv`, `bn`, `rbr_dense`, `cv1` …): weights find their
-tensor by name. Every block that has batch norm can hand out an equivalent without it (`fuse_blocks`).
+tensor by name. `models.yolov7.fuse` turns blocks with batch norm into equivalent ones without.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BATCH_NORM_MOMENTUM: Final = 0.03
 
 
 def activation(name: str) -> nn.Module:
-    """Make an activation: `silu`, or `leaky_relu` with slope 0.1."""
+    """Make an activation: `silu`, or else a leaky ReLU of slope 0.1."""
     return nn.SiLU(inplace=True) if name == "silu" else nn.LeakyReLU(0.1, inplace=True)
 
 
@@ -27,7 +27,7 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 def convolution(read: int, out: int, kernel: int, stride: int) -> nn.Conv2d:
-    """Make a convolution without bias that keeps the size, but for its stride."""
+    """Make a convolution without bias that keeps height and width, apart from its stride."""
     return nn.Conv2d(read, out, kernel, stride, padding=kernel // 2, bias=False)
 
 
@@ -121,7 +121,7 @@ class Add(nn.Module):
 
 
 class Implicit(nn.Module):
-    """One learnt value a channel, the same everywhere: added before, or multiplied behind, a head."""
+    """One learnt value per channel, the same everywhere: added before a head, or multiplied after it."""
 
     def __init__(self, channels: int, mean: float) -> None:
         super().__init__()

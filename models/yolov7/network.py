@@ -43,7 +43,7 @@ class Network(nn.Module):
         return self.detect(self.features(images))
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Compute what the detection layer reads, (N, C, H / stride, W / stride) a head."""
+        """Compute what the detection layer reads, (N, C, H / stride, W / stride) per head."""
         kept: dict[int, Tensor] = {IMAGE: images}
         for number, layer in enumerate(self.topology.layers):
             kept[number] = self.model[number](*(kept[source] for source in layer.sources))

@@ -1,7 +1,7 @@
 """Writes an ONNX graph node by node.
 
-The networks here are lists of a dozen kinds of layers, so the graph is written from the topology itself: it comes
-out static, the same bytes every time and with any version of PyTorch, and without running the network.
+The networks here are lists of a dozen kinds of layers, so the graph is written from the topology itself: it is
+static, has the same bytes every time and with any version of PyTorch, and needs no run of the network.
 Operators of opset 13 only, which the vendor's compiler reads.
 """
 
@@ -42,11 +42,11 @@ class GraphWriter:
         return cls(model=model)
 
     def declare_input(self, name: str, shape: Sequence[int | str]) -> None:
-        """Name a float32 input; a dimension that is text is open."""
+        """Declare a float32 input; a dimension given as text is open."""
         self.model.graph.input.append(_float_value(name, shape))
 
     def declare_output(self, name: str, shape: Sequence[int | str]) -> None:
-        """Name a float32 output."""
+        """Declare a float32 output; a dimension given as text is open."""
         self.model.graph.output.append(_float_value(name, shape))
 
     def node(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
@@ -58,7 +58,7 @@ class GraphWriter:
         return name
 
     def constant(self, name: str, value: Array) -> str:
-        """Add a constant, once however often it is asked for."""
+        """Add a constant, once however often it is used."""
         import onnx
 
         if name not in self.constants:
@@ -77,7 +77,7 @@ class GraphWriter:
     def convolution(
         self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32], stride: int, name: str
     ) -> str:
-        """Convolve with a square kernel, weight (out, in, k, k), keeping the size but for the stride."""
+        """Convolve with a square kernel, weight (out, in, k, k), keeping height and width apart from the stride."""
         kernel = weight.shape[2]
         inputs = [x, self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
         return self.node(

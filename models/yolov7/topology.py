@@ -1,4 +1,4 @@
-"""How a network of the YOLOv7 family is described: a numbered list of layers, each naming where it reads.
+"""How a network of the YOLOv7 family is described: a numbered list of layers, each naming the layers it reads.
 
 A layer's number is its place in the published checkpoints (`model.<number>.…`), so that weights find their
 layer by name. Nothing here needs PyTorch.
@@ -16,14 +16,14 @@ IMAGE = -1
 """The source that stands for the network's input."""
 
 AnchorLevels = tuple[tuple[tuple[float, float], ...], ...]
-"""Anchors (w, h) in input pixels, one tuple a head, finest head first."""
+"""Anchors (w, h) in input pixels, one tuple per head, finest head first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
     """One numbered layer.
 
-    `channels` is the output's, 0 where the layer keeps or sums what it is given; `kernel` and `stride` are square.
+    `channels` is the output's, 0 where the layer keeps or adds up its inputs' channels; `kernel` and `stride` are square.
     """
 
     kind: Kind
@@ -38,8 +38,8 @@ class Topology:
     """A whole network: its layers, and the detection layer that follows them.
 
     `heads` are the layers that the detection layer reads, in the order of `strides`; the detection layer's own
-    number is `len(layers)`. `training_detect_index` is its number in checkpoints that were saved during training,
-    where auxiliary branches lie between.
+    number is `len(layers)`. `training_detect_index` is its number in checkpoints saved during training, where
+    auxiliary branches come before it.
     """
 
     name: str

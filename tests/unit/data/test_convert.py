@@ -168,7 +168,7 @@ def test_a_target_that_is_there_is_never_overwritten(work: Path, capsys: pytest.
     write_files(work / "labels", {"mine.txt": "precious"})
     assert convert(work, "truth.coco", "coco", "labels", "yolo") == 1
     assert convert(work, "truth.coco", "coco", "truth.coco", "coco") == 1
-    assert capsys.readouterr().err.count("the target must not be there yet") == 2
+    assert capsys.readouterr().err.count("the target must not exist yet") == 2
     assert (work / "labels/mine.txt").read_text() == "precious"
 
 

@@ -209,7 +209,7 @@ def test_names_are_checked_against_those_that_may_occur() -> None:
 @pytest.mark.parametrize(
     ("second", "rule"),
     [
-        ("5.5", r"a.txt:2: time_cost_ms must be 5 as in the lines before, got 5.5"),
+        ("5.5", r"a.txt:2: time_cost_ms must be 5 as on the lines before, got 5.5"),
         ("-5", r"a.txt:2: time_cost_ms must not be negative, got -5"),
         ("inf", r"a.txt:2: a value must be a finite number, got 'inf'"),
     ],

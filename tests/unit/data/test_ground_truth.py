@@ -108,7 +108,7 @@ def test_a_missing_label_file_means_no_objects(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="the folder of labels must be there"):
+    with pytest.raises(FormatError, match="the folder of labels must exist"):
         read_ground_truth(tmp_path / "nowhere", images=IMAGES)
 
 

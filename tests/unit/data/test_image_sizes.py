@@ -34,7 +34,7 @@ def test_an_image_is_as_large_as_its_exif_orientation_turns_it(tmp_path: Path) -
 
 def test_what_is_no_image_is_told_and_a_pipe_never_waited_for(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    with pytest.raises(FormatError, match=r"broken.jpg': it is damaged or no image"):
+    with pytest.raises(FormatError, match=r"broken.jpg': it is damaged or not an image"):
         image_sizes(tmp_path)
     (tmp_path / "broken.jpg").unlink()
     os.mkfifo(tmp_path / "pipe.jpg")
@@ -45,5 +45,5 @@ def test_what_is_no_image_is_told_and_a_pipe_never_waited_for(tmp_path: Path) ->
 def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="must hold at least one image"):
         image_sizes(tmp_path)
-    with pytest.raises(FormatError, match="the folder of images must be there"):
+    with pytest.raises(FormatError, match="the folder of images must exist"):
         image_sizes(tmp_path / "nowhere")

@@ -45,7 +45,7 @@ def test_an_image_named_twice_is_refused() -> None:
     [
         (
             ["a.jpg", "a.txt/b.jpg", "a.jpg.txt/c.jpg"],
-            r"must not have the name of a folder of images, got 'a.jpg.txt'",
+            r"must not be named like a folder of images, got 'a.jpg.txt'",
         ),
         ([f"{'A' * 251}.jpg", f"{'A' * 251}.png"], r"must have at most 255 bytes, got 'A+\.(jpg|png)\.txt'"),
     ],
@@ -80,7 +80,7 @@ def test_finds_label_files_below_a_folder(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert list(find_files(tmp_path, ".txt")) == ["b", "x/a", "x/y/a.jpg"]
-    with pytest.raises(FormatError, match="the folder of labels must be there"):
+    with pytest.raises(FormatError, match="the folder of labels must exist"):
         find_files(tmp_path / "nowhere", ".txt")
 
 
