@@ -1,6 +1,6 @@
-"""Looks at a running cluster without joining it: does it let this client in, does it keep strangers out, its cards.
+"""Queries a running cluster without joining it: whether it admits this client, whether it keeps strangers out, its cards.
 
-Asked by a program of its own, since Ray settles a process's authentication once, and ends the process it dislikes.
+In a separate process, since Ray settles a process's authentication once and ends a process that it rejects.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ print("raysail:" + json.dumps({"nodes": nodes, "versions": get_cluster_metadata(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ClusterLook:
-    """A cluster as a client with this environment's token sees it; versions are empty where it does not tell.
+class ClusterStatus:
+    """A cluster as a client with this environment's token sees it; versions are empty where it does not give them.
 
     wants_token: whether it refuses a client without a token.
     """
@@ -47,18 +47,18 @@ class ClusterLook:
     wants_token: bool
 
 
-def look_at(address: str) -> ClusterLook:
+def query_cluster(address: str) -> ClusterStatus:
     """Ask the cluster at host:port; raises RunError with Ray's reason when it does not answer or lets nobody in."""
     own = {"RAY_AUTH_MODE": "token"} if has_token() else {"RAY_AUTH_MODE": "disabled"}
-    told = _ask(address, own)
+    told = _query(address, own)
     stranger = {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": os.devnull}
     try:
-        _ask(address, stranger)
+        _query(address, stranger)
         wants_token = False
     except RunError:
         wants_token = True
     nodes = [node for node in told["nodes"] if node["Alive"]]
-    return ClusterLook(
+    return ClusterStatus(
         nodes=len(nodes),
         real_cards=len(registered_slots(nodes, virtual=False)),
         virtual_cards=len(registered_slots(nodes, virtual=True)),
@@ -68,7 +68,7 @@ def look_at(address: str) -> ClusterLook:
     )
 
 
-def _ask(address: str, authentication: Mapping[str, str]) -> dict[str, Any]:
+def _query(address: str, authentication: Mapping[str, str]) -> dict[str, Any]:
     environment = {**os.environ, **authentication}
     command = [sys.executable, "-c", _PROGRAM, address]
     try:

@@ -28,7 +28,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 @contextmanager
 def connected(address: str | None, *, local_resources: dict[str, float]) -> Iterator[None]:
-    """Be connected to Ray for the length of a `with` block.
+    """Stay connected to Ray for the length of a `with` block.
 
     address: of a running cluster (see cluster/address.py), or None for a new local one whose only node registers
     `local_resources`. Raises ConfigurationError when the cluster cannot be joined.
@@ -42,7 +42,7 @@ def connected(address: str | None, *, local_resources: dict[str, float]) -> Iter
 
 @contextmanager
 def nothing_on_stdout() -> Iterator[None]:
-    """Keep standard output for results: Ray prints there what it notices of its workers, whatever it is told."""
+    """Keep standard output for results: Ray prints there what it notices about its workers, whatever its settings."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         yield
 
@@ -91,7 +91,7 @@ def _start_local(resources: dict[str, float], folder: Path | None) -> None:
     """
     os.environ.pop("RAY_AUTH_MODE", None)
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # Nobody who runs a detection has agreed to have it counted elsewhere.
+    # Nobody who runs a detection has agreed to usage reports.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
         address="local",
@@ -117,7 +117,7 @@ def _join(address: str) -> None:
 
 
 def _check_that_something_answers(address: str) -> None:
-    """Ray itself tries for many minutes to reach a head that is not there."""
+    """Ray itself would try for many minutes to reach a head that is not there."""
     host, _, port = address.rpartition(":")
     if not port.isdigit():  # "auto", or a form that Ray will judge
         return
@@ -128,13 +128,13 @@ def _check_that_something_answers(address: str) -> None:
 
 
 def _quiet() -> dict[str, Any]:
-    """The worker's output is for its log files: the job prints its own progress, and what becomes of failures."""
+    """Workers write to their log files: the job itself prints its progress and its failures."""
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     return {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
 
 
 def code_for_workers() -> dict[str, Any]:
-    """The runtime environment that carries this very code to the nodes of a cluster; models go their own way."""
+    """The runtime environment that carries this code to the nodes of a cluster; models travel separately."""
     return {
         "py_modules": [str(_ROOT / package) for package in PACKAGES],
         "excludes": ["*.bmodel", "*.onnx", "data/sample", "sample/", "__pycache__"],

@@ -32,9 +32,9 @@ EXPORTERS = "prom_metrics_service_discovery.json"  # Ray's name for it
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeOptions:
-    """How a node joins or founds a cluster.
+    """How a node joins a cluster or becomes its head.
 
-    address: host:port of the head, None to be the head. port: the head's own. resources: what the node registers
+    address: host:port of the head; None to be the head itself. port: the head's own. resources: what the node registers
     (cluster.cards.card_slots.card_resources). dashboard_port: the head's, on loopback.
     """
 
@@ -66,7 +66,7 @@ def start_node(options: NodeOptions) -> StartedNode:
             private_folder(_temporary_folder(options).parent)
             pid = _spawn(_command(options), log)
         _wait_until_up(pid, log)
-    except BaseException:  # nobody has noted it as yet, so nobody else would end it
+    except BaseException:  # no note of it exists yet, so nothing else would end it
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
@@ -78,7 +78,7 @@ def start_node(options: NodeOptions) -> StartedNode:
 
 
 def run_node(options: NodeOptions) -> int:
-    """Be the node until a signal ends it, for a service manager; returns Ray's exit code."""
+    """Run the node in the foreground until a signal ends it, for a service manager; returns Ray's exit code."""
     private_folder(_temporary_folder(options).parent)
     return subprocess.run(_command(options), env=_environment(), check=False).returncode
 
@@ -93,7 +93,7 @@ def stop_node() -> StartedNode | None:
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while _is_alive(node.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
-    # What is left of the group does not listen any more.
+    # What is left of the group no longer listens.
     for group_signal in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(node.pid, group_signal)
@@ -104,7 +104,7 @@ def stop_node() -> StartedNode | None:
 
 
 def read_state() -> StartedNode | None:
-    """The node that runs, from the note of its start; None when there is none, or its process is gone."""
+    """The running node, from the note of its start; None when there is none, or its process is gone."""
     try:
         state = json.loads((_state_folder() / "node.json").read_text(encoding="utf-8"))
         node = StartedNode(pid=int(state["pid"]), address=str(state["address"]), log=Path(state["log"]))

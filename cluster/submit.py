@@ -1,4 +1,4 @@
-"""Submits a detection job to a cluster's job server, follows its log, and learns its true exit code."""
+"""Submits a detection job to a cluster's job server, follows its log, and returns its true exit code."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class JobServer:
         try:
             async for lines in self._client.tail_job_logs(submission_id):
                 write(lines)
-        except (RuntimeError, OSError) as error:  # the job goes on without us, and its end is waited for
-            write(f"raysail: the log is not followed any more: {' '.join(str(error).split())}\n")
+        except (RuntimeError, OSError) as error:  # the job goes on, and its end is waited for
+            write(f"raysail: the log is no longer followed: {' '.join(str(error).split())}\n")
 
 
 def _environment(working_dir: Path | None) -> dict[str, Any]:

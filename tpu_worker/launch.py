@@ -1,4 +1,4 @@
-"""What the pipeline's threads pass on: calls, their launches, and the slots these occupy."""
+"""What the pipeline's threads pass on: calls, their launches, and the buffers that these occupy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tpu_worker.values import ImageFailure, ImageRef, ImageResult, PreparedOn, S
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """An image in its slot: where it lies there, and the wall time of reading and of letterboxing, ms."""
+    """An image in its buffer: its place there, and the wall time of reading and of letterboxing, ms."""
 
     letterbox: Letterbox
     read_ms: float
@@ -24,7 +24,7 @@ class Prepared:
     prepared_on: PreparedOn = "host"
 
 
-class Slot:
+class Buffer:
     """A preallocated input batch, and the letterbox whose image each position holds (None: nothing usable)."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -65,13 +65,13 @@ class Call:
 
 @dataclass(kw_only=True, slots=True)
 class Launch:
-    """One batch of a call on its way; `images[i]` sits at position i of the slot."""
+    """One batch of a call on its way; `images[i]` sits at position i of the buffer."""
 
     call: Call
     number: int
     first: int
     images: Sequence[ImageRef]
-    slot: Slot
+    buffer: Buffer
     prepared: list[Prepared | None] = field(init=False)
     started_s: list[float] = field(init=False)
     inference_ms: float = 0.0
@@ -84,7 +84,7 @@ class Launch:
         self._pending = len(self.images)
 
     def prepared_one(self) -> bool:
-        """Count a position as dealt with; whether it was the last."""
+        """Count a position as finished; returns whether it was the last."""
         with self._lock:
             self._pending -= 1
             return self._pending == 0

@@ -1,10 +1,10 @@
 """Preparing, inference and postprocessing side by side, so that the device never waits for the host.
 
     detect()  ──►  prepare (a few threads)  ──►  device (one thread)  ──►  postprocess (one thread)  ──►  results
-              slots                        ready launches            outputs
+              buffers                      ready launches            outputs
 
-A launch is one batch of one call. Its slot, the preallocated input array, is given out by the caller's thread and
-comes back when the device has run, so the slots bound both memory and how far preparing runs ahead. A launch
+A launch is one batch of one call. Its buffer, the preallocated input array, is given out by the caller's thread and
+comes back when the device has run, so the buffers bound both memory and how far preparing runs ahead. A launch
 never mixes two calls: what an image becomes does not depend on what else is under way.
 """
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bmodel.errors import DeviceError
 from tpu_worker.boxes import Detections
-from tpu_worker.launch import Call, Launch, Prepared, Slot
+from tpu_worker.launch import Buffer, Call, Launch, Prepared
 from tpu_worker.letterbox import Letterbox
 from tpu_worker.values import ImageFailure, ImageRef, ImageResult, StageTimes
 
@@ -54,10 +54,10 @@ class Pipeline:
     ) -> None:
         self._stages = stages
         self._batch = input_shape[0]
-        self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
-        # One slot runs, one is ready, and the threads need enough of them to work on.
+        self._free: queue.SimpleQueue[Buffer] = queue.SimpleQueue()
+        # One buffer runs, one is ready, and the threads need enough of them to work on.
         for _ in range(2 + -(-prepare_threads // self._batch)):
-            self._free.put(Slot(input_shape))
+            self._free.put(Buffer(input_shape))
         self._to_prepare: queue.SimpleQueue[tuple[Launch, int] | None] = queue.SimpleQueue()
         self._to_run: queue.SimpleQueue[Launch | None] = queue.SimpleQueue()
         self._to_postprocess: queue.Queue[tuple[Launch, Outputs] | None] = queue.Queue(_POSTPROCESS_QUEUE)
@@ -103,14 +103,14 @@ class Pipeline:
         if self._closed:
             raise DeviceError("the detector is closed")
         for number, first in enumerate(range(0, len(call.images), self._batch)):
-            slot = self._free.get()
+            buffer = self._free.get()
             if call.error is not None:
-                self._free.put(slot)
+                self._free.put(buffer)
                 return
             images = call.images[first : first + self._batch]
             for position in range(len(images), self._batch):
-                slot.clear(position)
-            launch = Launch(call=call, number=number, first=first, images=images, slot=slot)
+                buffer.clear(position)
+            launch = Launch(call=call, number=number, first=first, images=images, buffer=buffer)
             for position in range(len(images)):
                 self._to_prepare.put((launch, position))
 
@@ -121,20 +121,22 @@ class Pipeline:
                 try:
                     self._prepare(launch, position)
                 except BaseException as error:  # noqa: BLE001 - raised to the caller of run
-                    launch.slot.clear(position)
+                    launch.buffer.clear(position)
                     launch.call.fail(error)
             if launch.prepared_one():
                 self._to_run.put(launch)
 
     def _prepare(self, launch: Launch, position: int) -> None:
-        slot = launch.slot
+        buffer = launch.buffer
         launch.started_s[position] = time.monotonic()
-        prepared = self._stages.prepare(launch.images[position], slot.batch[position], slot.holds[position])
+        prepared = self._stages.prepare(
+            launch.images[position], buffer.batch[position], buffer.holds[position]
+        )
         if isinstance(prepared, ImageFailure):
-            slot.clear(position)
+            buffer.clear(position)
             launch.finish(position, prepared, StageTimes(), None)
         else:
-            slot.holds[position] = prepared.letterbox
+            buffer.holds[position] = prepared.letterbox
             launch.prepared[position] = prepared
 
     def _run_all(self) -> None:
@@ -145,13 +147,13 @@ class Pipeline:
                     outputs = self._infer(launch)
                 except BaseException as error:  # noqa: BLE001 - raised to the caller of run
                     launch.call.fail(error)
-            self._free.put(launch.slot)
+            self._free.put(launch.buffer)
             if outputs is not None:
                 self._to_postprocess.put((launch, outputs))
 
     def _infer(self, launch: Launch) -> Outputs:
         started = time.perf_counter()
-        outputs = self._stages.infer(launch.slot.batch)
+        outputs = self._stages.infer(launch.buffer.batch)
         launch.inference_ms = (time.perf_counter() - started) * 1e3
         return outputs
 

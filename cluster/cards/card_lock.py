@@ -1,4 +1,4 @@
-"""One lock file a card, so that no two workers of a host ever open one, whoever started them.
+"""One lock file per card, so that no two workers of a host ever open one, whoever started them.
 
 Ray's resources keep the jobs of a cluster apart; the lock also holds against a second cluster on the host. It belongs
 to the open file: it is gone when its process is, however that ended.
@@ -21,12 +21,12 @@ _TAKEN = re.compile(r" must be free, and (.*) holds it$")
 
 
 def real_card_lock_path(device_id: int) -> Path:
-    """The lock of a real card: one a host, in a folder that every user of the host shares."""
+    """The lock of a real card: one per host, in a folder that every user of the host shares."""
     return LOCK_FOLDER / f"bm1684-{device_id}.lock"
 
 
 def virtual_card_lock_path(session_dir: Path, node_id: str, device_id: int, *, job_id: str | None) -> Path:
-    """The lock of a virtual card: one a Ray session, node and device, and job where no resource keeps jobs apart."""
+    """The lock of a virtual card: one per Ray session, node and device, and per job where no resource keeps jobs apart."""
     owner = f"-{job_id}" if job_id else ""
     return session_dir / "raysail-cards" / f"{node_id}-{device_id}{owner}.lock"
 
@@ -34,7 +34,7 @@ def virtual_card_lock_path(session_dir: Path, node_id: str, device_id: int, *, j
 def lock_holder(path: Path) -> str | None:
     """Who holds a card's lock; None when nobody does.
 
-    Asking shares a free lock for an instant, which whoever takes it meanwhile waits for.
+    The question shares a free lock for an instant, so that whoever takes it in that instant has to wait.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -49,8 +49,8 @@ def lock_holder(path: Path) -> str | None:
     return None
 
 
-def holder_told(error: CardTakenError) -> str:
-    """Who holds the card by the error of a `CardLock`, of which only the words come through Ray."""
+def holder_named_by(error: CardTakenError) -> str:
+    """Who holds the card, from the message of a `CardLock`'s error: nothing else of it comes through Ray."""
     match = _TAKEN.search(str(error))
     return match[1] if match else "an unknown process"
 

@@ -1,7 +1,7 @@
 """C: the cluster's nodes → the card slots that actors are pinned to.
 
-A node that has cards registers, beside their count, one resource a card: {"bm1684": 2, "bm1684_0": 1, "bm1684_1": 1}.
-The count alone does not tell an actor which card it got; the second resource does, and keeps two jobs off one card.
+A node that has cards registers, beside their count, one resource per card: {"bm1684": 2, "bm1684_0": 1, "bm1684_1": 1}.
+The count alone does not tell an actor which card it got; the second resource does, and keeps two jobs from sharing a card.
 A node whose cards are virtual ones, for devices that need none, says so by a third resource, "bm1684_virtual".
 """
 

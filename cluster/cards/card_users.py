@@ -1,6 +1,6 @@
 """Which processes of this host use a card, whoever started them: what its lock says, and what /proc shows.
 
-Of the driver's device files only a card's own counts, /dev/bm-sophonN: whoever just counts the cards has the other
+Of the driver's device files only a card's own counts, /dev/bm-sophonN: a process that only counts the cards has the other
 one open, /dev/bmdev-ctl. Where other processes are hidden, as in a container or from another user, nothing is found.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from cluster.cards.card_lock import lock_holder, real_card_lock_path
 
 DEVICES = Path("/dev")
-# Raysail's actors that ask cards for their state: SAIL before 3.9.1 leaves open what it has asked, and nothing runs.
+# Raysail's actors that read cards' state: SAIL before 3.9.1 keeps those cards open, but nothing runs on them.
 _ONLY_ASKS = b"ray::HealthSampler"
 
 
@@ -31,7 +31,7 @@ class CardUser:
 
 
 def card_users(device_id: int, *, device_folder: Path = DEVICES, proc: Path = Path("/proc")) -> list[str]:
-    """Everybody known to use a card, a phrase each; other users' processes show only to root."""
+    """Everybody known to use a card, one phrase each; other users' processes show only to root."""
     holder = lock_holder(real_card_lock_path(device_id))
     users = [] if holder is None else [f"{holder} (Raysail's lock)"]
     return users + [str(user) for user in open_card(device_id, device_folder=device_folder, proc=proc)]
@@ -56,14 +56,14 @@ def _open_by(device: os.stat_result, proc: Path) -> Iterator[CardUser]:
 def _has_open(descriptors: Path, device: os.stat_result) -> bool:
     try:
         entries = list(descriptors.iterdir())
-    except OSError:  # it ended meanwhile, or belongs to somebody else
+    except OSError:  # it ended meanwhile, or belongs to another user
         return False
     return any(_is_card(entry, device) for entry in entries)
 
 
 def _is_card(entry: Path, device: os.stat_result) -> bool:
     try:
-        # By its name first: to look at every file could mean to wait for a network's.
+        # By its name first: a stat of every file might wait for a network file system.
         return "/bm-sophon" in str(entry.readlink()) and _is_same(entry.stat(), device)
     except OSError:  # this one file was closed meanwhile
         return False

@@ -1,4 +1,4 @@
-"""Finds this host's cards: by SAIL, by libsophon, or by their device files, and says by which."""
+"""Finds this host's cards: by SAIL, by libsophon, or by their device files, and names the source."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DEVICE_FILE = re.compile(r"bm-sophon(\d+)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundCards:
-    """The card numbers of this host, ascending, and who told.
+    """The card numbers of this host, ascending, and the source that listed them.
 
-    left_out: further ones, which are to be left alone. sail_error: why SAIL, which is there, does not load; empty when
+    left_out: cards that must not be used. sail_error: why SAIL, which is there, does not load; empty when
     it does.
     """
 
@@ -53,7 +53,7 @@ def card_numbers(text: str) -> tuple[int, ...]:
 
 
 def _without(found: FoundCards, exclude: list[int]) -> FoundCards:
-    # A card that is taken for left out, and is not, would be somebody else's.
+    # A card that the user believes to be left out, and that is not, may be in somebody else's use.
     if missing := [device_id for device_id in exclude if device_id not in found.device_ids]:
         there = (
             f"its cards are {', '.join(map(str, found.device_ids))}" if found.device_ids else "it has none"

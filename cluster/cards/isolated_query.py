@@ -1,4 +1,4 @@
-"""Asks this host's cards in a process of its own, with a time limit.
+"""Queries this host's cards in a separate process, with a time limit.
 
 A driver may keep who asks it waiting for ever, or take the process down. For who runs no cluster, or none yet: during
 a job its cards are asked by actors on every host (cluster/health/health_hosts.py), with the same limits.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tpu_worker.devices.sail import CardHealth
 
 ANSWER_WITHIN_S = 4.0
-# A process is started for who asks, and a busy host takes its time: that is no silence of the card.
+# Starting the process may take long on a busy host: that is not the card's silence.
 START_WITHIN_S = 60.0
 END_WITHIN_S = 1.0
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from cluster.cards.isolated_query import main; main()"
@@ -46,12 +46,12 @@ class CardCount:
 
 def count_cards() -> CardCount:
     """Count this host's cards; raises DeviceError when the driver does not answer or takes the process down."""
-    # With it comes numpy, for which a command's options, checked by way of this module, must not wait.
+    # It imports numpy, which must not delay the check of a command's options that imports this module.
     from tpu_worker.devices.choose_device import has_libsophon, has_sail
 
     if not (has_sail() or has_libsophon()):
         return CardCount(source="libsophon", count=None)
-    return CardCount(**_ask("this host's cards cannot be counted", "count"))
+    return CardCount(**_query_in_process("this host's cards cannot be counted", "count"))
 
 
 def read_card(device_id: int) -> CardHealth:
@@ -65,32 +65,34 @@ def read_card(device_id: int) -> CardHealth:
     return libsophon.read_health(device_id)
 
 
-def read_card_apart(device_id: int) -> CardHealth:
+def read_card_isolated(device_id: int) -> CardHealth:
     """Ask a card for its state, as `read_card` does; silence and a crash are a DeviceError too."""
     from tpu_worker.devices.sail import CardHealth
 
-    return CardHealth(**_ask(f"card {device_id}: its state cannot be read", "state", str(device_id)))
+    return CardHealth(
+        **_query_in_process(f"card {device_id}: its state cannot be read", "state", str(device_id))
+    )
 
 
 def sail_version() -> str:
-    """SAIL's version, empty where it tells none.
+    """SAIL's version, empty where it has none.
 
     Raises LibraryError when it does not load in this Python, DeviceError when it hangs or takes the process down.
     """
-    return str(_ask("SAIL cannot be loaded", "sail")["version"])
+    return str(_query_in_process("SAIL cannot be loaded", "sail")["version"])
 
 
 def main() -> None:
-    """Be the process that asks: sys.argv holds the path of Python's modules, the question and what it is about."""
-    # What takes time to load is there before the clock runs, SAIL and all its libraries above all.
+    """Run as the separate process: sys.argv holds Python's module path, the question and its arguments."""
+    # Load first what takes long, SAIL and its libraries above all: the time limit is for the card's answer.
     import tpu_worker.devices.libsophon  # noqa: F401
     from tpu_worker.devices.choose_device import has_sail
     from tpu_worker.devices.sail import load_sail
 
     if has_sail():
-        with suppress(LibraryError):  # told by whatever needs it
+        with suppress(LibraryError):  # reported by whatever needs it
             load_sail()
-    # Whatever a native library prints is none of the answer.
+    # Nothing that a native library prints may become part of the answer.
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(2, 1)
         answer.write("asking\n")
@@ -100,7 +102,7 @@ def main() -> None:
         except (DeviceError, LibraryError) as error:
             found = {"error": str(error), "kind": type(error).__name__}
         answer.write(json.dumps(found) + "\n")
-    # The libraries' own ways to end may take as long as a card that hangs.
+    # The libraries' own clean-up may take as long as a card that hangs.
     os._exit(0)
 
 
@@ -131,8 +133,8 @@ def _sail() -> dict[str, Any]:
 _QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {"count": _count, "state": _state, "sail": _sail}
 
 
-def _ask(what: str, *question: str) -> dict[str, Any]:
-    """Put a question to a process of its own; raises what that raises, or DeviceError when it does not answer."""
+def _query_in_process(what: str, *question: str) -> dict[str, Any]:
+    """Ask a question in a separate process; raises what that raises, or DeviceError when it does not answer."""
     command = [sys.executable, "-c", _PROGRAM, json.dumps(list(map(str, sys.path))), *question]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
@@ -141,12 +143,12 @@ def _ask(what: str, *question: str) -> dict[str, Any]:
         try:
             lines = _Lines(process.stdout)
             if lines.next(START_WITHIN_S) == "":
-                raise DeviceError(f"{what}: the process that is to ask does not start")
+                raise DeviceError(f"{what}: the query's process does not start")
             text = lines.next(ANSWER_WITHIN_S)
             if text == "":
                 raise DeviceError(f"{what}: no answer within {ANSWER_WITHIN_S:g} s")
         except EOFError:
-            raise DeviceError(f"{what}: what asked failed: {_end_of(process, said)}") from None
+            raise DeviceError(f"{what}: the query failed: {_end_of(process, said)}") from None
         finally:
             _end(process)
     found: dict[str, Any] = json.loads(text)
@@ -156,7 +158,7 @@ def _ask(what: str, *question: str) -> dict[str, Any]:
 
 
 class _Lines:
-    """The lines of a pipe, each waited for no longer than is said."""
+    """The lines of a pipe, each with a time limit."""
 
     def __init__(self, pipe: IO[bytes] | None) -> None:
         if pipe is None:
@@ -165,7 +167,7 @@ class _Lines:
         self._read = b""
 
     def next(self, within_s: float) -> str:
-        """The next line, empty when it has not come in time; raises EOFError when none will come."""
+        """The next line, empty when it is late; raises EOFError when none will come."""
         deadline = time.monotonic() + within_s
         while b"\n" not in self._read:
             left_s = max(0.0, deadline - time.monotonic())
@@ -180,7 +182,7 @@ class _Lines:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill it; one that hangs in the driver may not even die, and is not waited for."""
+    """Kill a process; one that hangs in the driver may not even die, and is not waited for."""
     process.kill()
     with suppress(subprocess.TimeoutExpired):
         process.wait(END_WITHIN_S)

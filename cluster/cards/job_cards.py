@@ -11,7 +11,7 @@ from cluster.cards.card_slots import CardSlot, card_resources, choose_slots, reg
 
 @dataclass(kw_only=True, slots=True)
 class JobCards:
-    """A job's wish for cards.
+    """The cards that a job asks for.
 
     most: how many it uses at most; None for all there are, or one virtual card. needs_real: whether its device is
     a real card. of_host: the real cards of this host that it may use when it starts a cluster of its own.

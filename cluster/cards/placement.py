@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-# Ray has no public way to ask any of this without its dashboard.
+# Ray has no public interface for any of this without its dashboard.
 from ray._private.state import actors, available_resources_per_node, state
 from ray.core.generated import gcs_pb2
 
@@ -31,11 +31,11 @@ def taken_slots(slots: Iterable[CardSlot]) -> set[CardSlot]:
 def holder_of(slot: CardSlot) -> str | None:
     """Whose actor has a registered card: the job, and the process of its driver.
 
-    None when no actor with a process has it, empty when Ray does not tell.
+    None when no actor with a process has it, empty when Ray does not say.
     """
     try:
         return _holder_of(slot)
-    except Exception:  # noqa: BLE001 - it adorns a sentence: what another Ray's tables raise must not end the job
+    except Exception:  # noqa: BLE001 - it only completes a sentence: what another version of Ray raises here must not end the job
         return ""
 
 
@@ -74,7 +74,7 @@ def _host(address: str) -> str:
 
 
 def _accessor() -> Any:
-    return state._connect_and_get_accessor()  # noqa: SLF001 - as Ray's own functions get at it
+    return state._connect_and_get_accessor()  # noqa: SLF001 - as Ray's own functions do
 
 
 def _resource(slot: CardSlot) -> str:

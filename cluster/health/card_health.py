@@ -1,6 +1,6 @@
-"""The health of real cards: temperatures, memory, utilisation, and what is to be thought of them.
+"""The health of real cards: temperatures, memory, utilisation, and how to judge them.
 
-A card's state is read by an actor of its own on each host, which holds no card: whatever a card's driver does to who
+A card's state is read by a separate actor on each host, which holds no card: whatever a card's driver does to the process that
 asks it, no worker is disturbed. Virtual cards have no state, and none is made up for them.
 """
 
@@ -28,7 +28,7 @@ ReadCard = Callable[[int], "CardHealth"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """What a card said at a moment, or why it said nothing.
+    """What a card reported at a moment, or why it reported nothing.
 
     time_s: seconds since the epoch. health: None where `error` says why.
     """
@@ -39,7 +39,7 @@ class Sample:
     error: str = ""
 
 
-def over_hot(chip_temperature_c: int) -> str | None:
+def overheating_problem(chip_temperature_c: int) -> str | None:
     """What is wrong with a chip's temperature, and what to do; None when nothing is."""
     if chip_temperature_c > FAULTY_CELSIUS:
         return (
@@ -63,7 +63,7 @@ class HealthSampler:
         self._gauges = {name: register(metric) for name, metric in HEALTH.items()}
 
     def sample(self, device_ids: Iterable[int]) -> list[Sample]:
-        """One sample a card."""
+        """One sample per card."""
         samples = [sample_card(device_id, self._read) for device_id in device_ids]
         for sample in samples:
             if sample.health is not None:

@@ -1,7 +1,7 @@
-"""Asks the hosts of a job's cards for their health: one actor a node, until one of its cards does not answer.
+"""Queries the health of a job's cards: one actor per node, until one of its cards does not answer.
 
-A driver may keep who asks it waiting for ever, or take the process down. All cards of that question are silent then,
-and from there on each card of the node has an actor of its own, so that the one that fails is the one that is named.
+A driver may never answer, or may take the process down. All cards of that question are silent then,
+and from then on each card of the node has its own actor, so that the card that fails is the one that is named.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cluster.health.card_health import HealthSampler, Sample
 
 # Fewer silences than a card is named for: its neighbours have spoken again by then.
 LATE_UNTIL_REPLACED = 2
-# After so many samplers lost in a row a card is left in peace for a while, longer each time: starting processes
+# After so many samplers lost in a row a card is left alone for a while, longer each time: starting processes
 # costs the run, and one that hangs in the driver may not even die.
 LOST_UNTIL_PAUSED = 3
 FIRST_PAUSE_ROUNDS, LONGEST_PAUSE_ROUNDS = 12, 768
@@ -131,7 +131,7 @@ class HealthHosts:
             samples: list[Sample] = ray.get(sampler.answer)
         except RayError as error:  # its node is gone, or the driver took the sampler down
             self._lose(key)
-            return self._silent(key[0], sampler, f"what asked for its state failed: {type(error).__name__}")
+            return self._silent(key[0], sampler, f"the query of its state failed: {type(error).__name__}")
         sampler.answer = None
         sampler.samples += len(samples)
         self._lost.pop(key, None)
@@ -150,7 +150,7 @@ class HealthHosts:
             if self._runs(key) or time.monotonic() - sampler.since_s < self._start_within_s:
                 return []
             self._lose(key)
-            return self._silent(key[0], sampler, "the process that is to ask for its state does not start")
+            return self._silent(key[0], sampler, "the process that reads its state does not start")
         sampler.waits += 1
         if sampler.waits >= LATE_UNTIL_REPLACED:
             self._lose(key)

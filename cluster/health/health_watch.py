@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from cluster.health.card_health import FAULTY_CELSIUS, Sample, over_hot
+from cluster.health.card_health import FAULTY_CELSIUS, Sample, overheating_problem
 
 SAMPLE_EVERY_S = 5.0
 END_WITHIN_S = 5.0
@@ -15,10 +15,10 @@ Named = tuple[str, Sample]
 
 
 class HealthWatch:
-    """Asks in a thread for the length of a `with` block.
+    """Queries in a thread for the length of a `with` block.
 
     ask: returns the samples that have come in, each with its card; it may raise anything, and then the run goes on
-    without. keep: takes them, oldest first. tell: takes a sentence for the user. end: called when all is over. All
+    without samples. keep: takes them, oldest first. tell: takes a sentence for the user. end: called when all is over. All
     four are called from the watch's thread.
     """
 
@@ -58,19 +58,19 @@ class HealthWatch:
                     self._judge(card, sample)
                 self._stop.wait(self._every_s)
             self._end()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run is not to suffer from it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run must not suffer from it
             if not self._stop.is_set():
-                self._tell(f"the cards' health is not sampled any more: {_first_line(error)}")
+                self._tell(f"the cards' health is no longer sampled: {_first_line(error)}")
 
     def _judge(self, card: str, sample: Sample) -> None:
         if sample.health is None:
             self._silences[card] = self._silences.get(card, 0) + 1
             if self._silences[card] >= SILENCES_UNTIL_TOLD:
-                self._tell_once(card, "silent", f"card {card} does not tell its state: {sample.error}")
+                self._tell_once(card, "silent", f"card {card} does not report its state: {sample.error}")
             return
         self._silences[card] = 0
         celsius = sample.health.chip_temperature_c
-        if problem := over_hot(celsius):
+        if problem := overheating_problem(celsius):
             level = "faulty" if celsius > FAULTY_CELSIUS else "slowed"
             self._tell_once(card, level, f"card {card} is too hot: {problem}")
 

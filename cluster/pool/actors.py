@@ -1,4 +1,4 @@
-"""Makes the actor of a card slot: pinned to its node and card, never restarted or retried by Ray."""
+"""Starts the actor of a card slot: pinned to its node and card, never restarted or retried by Ray."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cluster.pool.pool import FLIGHTS_PER_CARD
 def start_actor(worker_class: type, slot: CardSlot, *arguments: object) -> Any:
     """Start `worker_class(slot, *arguments)` as an actor on its card; returns Ray's handle at once.
 
-    It asks for no CPU, so that more cards than cores start; it may work on as many calls as the pool has in flight.
+    It asks for no CPU, so that more cards than cores start; it accepts as many calls at once as the pool has in flight.
     """
     return (
         ray.remote(worker_class)

@@ -41,21 +41,21 @@ class LiveMetric:
 IMAGES: Final = LiveMetric(
     name="raysail_images",
     kind="counter",
-    description="Images that a card has done, by outcome: ok or failed",
+    description="Images that a card has processed, by outcome: ok or failed",
     tags=("card", "status"),
 )
 DETECTIONS: Final = LiveMetric(
-    name="raysail_detections", kind="counter", description="Detections on the images done"
+    name="raysail_detections", kind="counter", description="Detections on the images processed"
 )
 SHARD_ERRORS: Final = LiveMetric(
-    name="raysail_shard_errors", kind="counter", description="Shards that a card refused with an error"
+    name="raysail_shard_errors", kind="counter", description="Shards that a worker ended with an error"
 )
 WORKER_STARTS: Final = LiveMetric(
     name="raysail_worker_starts",
     kind="counter",
     description="Workers that loaded their network on a card: one, and one more after each failure",
 )
-# Ray sends a histogram's buckets alone: its `_sum` is made of their middles, so the exact one is counted apart.
+# Ray sends a histogram's buckets alone: its `_sum` is computed from their midpoints, so the exact sum is a counter of its own.
 STAGE_SPENT_MS: Final = LiveMetric(
     name="raysail_stage_spent_ms",
     kind="counter",
@@ -65,10 +65,10 @@ STAGE_SPENT_MS: Final = LiveMetric(
 STAGE_MS: Final = LiveMetric(
     name="raysail_stage_ms",
     kind="histogram",
-    description="Wall time an image in each stage, ms; inference is the device's share of an image",
+    description="Wall time per image in each stage, ms; inference is the device's share of an image",
     tags=("card", "stage"),
 )
-# By what a card tells of itself (CardHealth's fields).
+# Named after CardHealth's fields.
 HEALTH: Final = {
     name: LiveMetric(name=f"raysail_card_{name}", kind="gauge", description=description)
     for name, description in (
@@ -97,7 +97,7 @@ def register(metric: LiveMetric) -> Any:
 
 
 class WorkerMetrics:
-    """Counts what one worker does on its card."""
+    """Counts what one worker does with its card."""
 
     def __init__(self, card: str) -> None:
         """Register, and count the start."""
@@ -127,5 +127,5 @@ class WorkerMetrics:
                 self._stage_ms.observe(value, tags=tags)
 
     def refused(self) -> None:
-        """A shard ended with an error that the worker lived to tell."""
+        """Count a shard that ended with an error which the worker survived."""
         self._errors.inc(1, tags=self._card)

@@ -26,7 +26,7 @@ def sentence_of(error: BaseException) -> str:
 
 
 def own_error(error: BaseException) -> RaysailError | None:
-    """The error of Raysail's that came through Ray, an actor's constructor's made anew from its text; None if foreign."""
+    """The error of Raysail's that came through Ray, rebuilt from its text where an actor's constructor raised it; None for any other."""
     cause = _cause(error)
     if isinstance(cause, RaysailError):
         return cause
@@ -46,7 +46,7 @@ def _kinds(base: type[RaysailError]) -> Iterator[type[RaysailError]]:
 
 
 def raised_in_constructor(text: str) -> tuple[str, str] | None:
-    """The class and the words of an actor's constructor's error, which Ray tells as text alone, below its traceback."""
+    """The class and the words of an actor's constructor's error, which Ray reports only as text, below its traceback."""
     _, is_constructors, traceback = text.partition("creation task")
     if not is_constructors:
         return None

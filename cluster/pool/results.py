@@ -1,4 +1,4 @@
-"""What a worker sends back: two compact Arrow tables a shard, never pixels."""
+"""What a worker sends back: two compact Arrow tables per shard, never pixels."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ DETECTIONS_SCHEMA = pa.schema(
 class ShardResult:
     """The rows of one shard, in the order of its images.
 
-    images: IMAGES_SCHEMA, one row an image. detections: DETECTIONS_SCHEMA, an image's best first.
+    images: IMAGES_SCHEMA, one row per image. detections: DETECTIONS_SCHEMA, an image's best first.
     """
 
     images: pa.Table

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bmodel.errors import CardTakenError, RaysailError, RunError
-from cluster.cards.card_lock import holder_told
+from cluster.cards.card_lock import holder_named_by
 from cluster.cards.card_slots import CardSlot
 from cluster.pool.ray_calls import ActorCalls
 from cluster.pool.slot_phase import STARTABLE, WITH_WORKER, SlotPhase
@@ -212,7 +212,7 @@ class SlotTable:
         """
         if not isinstance(error, CardTakenError):
             return False
-        holder = holder_told(error)
+        holder = holder_named_by(error)
         if any(holder.startswith(f"process {pid} on ") for pid in state.pids):
             return False
         now = self._calls.now()

@@ -1,4 +1,4 @@
-"""The actor's body: one card, one loaded network, shards in, tables out. A plain class; Ray wraps it at run time."""
+"""The actor's body: one card, one loaded network, shards in, tables out. A plain class that Ray wraps at run time."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class CardWorker:
     """
 
     def __init__(self, slot: CardSlot, settings: WorkerSettings, *, device_folder: Path = DEVICES) -> None:
-        """Lock the card, see who else has it open, load the network, run it once; raises DeviceError."""
+        """Lock the card, note who else has it open, load the network and run it once; raises DeviceError."""
         started = time.monotonic()
         self._settings = settings
         self._lock = CardLock(_lock_path(slot, settings.device.name))
         options = replace(settings.device, device_id=slot.device_id)
         users = _users(options, device_folder)
-        with _told_with(users):
+        with _naming_users(users):
             device = open_device(options)
             loaded = time.monotonic()
             device.run(np.zeros(device.spec.input.shape, np.float32))
@@ -65,7 +65,7 @@ class CardWorker:
             load_ms=(loaded - started) * 1000,
             warmup_ms=(warm - loaded) * 1000,
             batch=self._spec.batch,
-            # Who only asked the card something is gone by now.
+            # A process that only queried the card is gone by now.
             other_users=tuple(str(user) for user in users if user.pid in still_there),
             on_simulator=options.name in CARD_DEVICES and runs_on_simulator(),
         )
@@ -95,14 +95,14 @@ class CardWorker:
 
 
 def _users(options: DeviceOptions, device_folder: Path) -> list[CardUser]:
-    """The other processes that have a real card open: its driver lets them, and they know no lock of Raysail."""
+    """The other processes that have a real card open: its driver allows that, and they know nothing of Raysail's lock."""
     if options.name not in CARD_DEVICES:
         return []
     return open_card(options.device_id, device_folder=device_folder)
 
 
 @contextmanager
-def _told_with(users: Sequence[CardUser]) -> Iterator[None]:
+def _naming_users(users: Sequence[CardUser]) -> Iterator[None]:
     """Add to a device's refusal who else uses the card: that may be why."""
     try:
         yield

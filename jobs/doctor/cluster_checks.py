@@ -19,9 +19,9 @@ from bmodel.sidecar import sidecar_path
 from cluster.address import cluster_address
 from cluster.cards.card_users import card_users
 from cluster.cards.find_cards import find_cards
-from cluster.cards.isolated_query import read_card_apart, sail_version
-from cluster.cluster_status import ClusterLook, look_at
-from cluster.health.card_health import over_hot
+from cluster.cards.isolated_query import read_card_isolated, sail_version
+from cluster.cluster_status import ClusterStatus, query_cluster
+from cluster.health.card_health import overheating_problem
 from cluster.node import has_token
 from jobs.doctor.host_checks import Check
 from tpu_worker.devices.choose_device import has_sail
@@ -42,21 +42,21 @@ def check_cluster(address: str | None) -> Iterator[Check]:
         yield Check(name="Ray cluster", status="fail", found=f"'{address}': {reason}", hint=hint)
         return
     try:
-        look = look_at(address)
+        status = query_cluster(address)
     except RunError as error:
         hint = TOKEN_HINT if "token" in str(error).lower() or not has_token() else "see the head's log"
         yield Check(name="Ray cluster", status="fail", found=str(error), hint=hint)
         return
-    yield from describe(address, look)
+    yield from describe(address, status)
 
 
-def describe(address: str, look: ClusterLook) -> Iterator[Check]:
-    """What a look at a cluster says."""
-    cards = f"{look.real_cards} cards, {look.virtual_cards} virtual ones"
-    found = f"'{address}': {look.nodes} node(s), {cards}, Ray {look.ray_version or 'of unknown version'}"
+def describe(address: str, status: ClusterStatus) -> Iterator[Check]:
+    """Judge what a cluster shows of itself."""
+    cards = f"{status.real_cards} cards, {status.virtual_cards} virtual ones"
+    found = f"'{address}': {status.nodes} node(s), {cards}, Ray {status.ray_version or 'of unknown version'}"
     mine = {
-        "Ray": (look.ray_version, version("ray")),
-        "Python": (look.python_version, platform.python_version()),
+        "Ray": (status.ray_version, version("ray")),
+        "Python": (status.python_version, platform.python_version()),
     }
     other = [
         f"{name} {theirs} there, {own} here"
@@ -65,7 +65,7 @@ def describe(address: str, look: ClusterLook) -> Iterator[Check]:
     ]
     hint = f"Ray wants the same versions everywhere: {'; '.join(other)}" if other else ""
     yield Check(name="Ray cluster", status="fail" if other else "ok", found=found, hint=hint)
-    if look.wants_token:
+    if status.wants_token:
         yield Check(name="Ray token", status="ok", found="the cluster refuses a client without its token")
     else:
         hint = "whoever reaches it runs code on it: start it with 'raysail node start', or set RAY_AUTH_MODE=token"
@@ -211,7 +211,7 @@ def sail_builds() -> list[str]:
 def _state_of(device_id: int) -> Check:
     name = f"card {device_id} state"
     try:
-        health = read_card_apart(device_id)
+        health = read_card_isolated(device_id)
     except LibraryError as error:
         hint = f"its state is read through SAIL or libsophon: {error}"
         return Check(name=name, status="note", found="unknown", hint=hint)
@@ -221,5 +221,5 @@ def _state_of(device_id: int) -> Check:
         f"chip {health.chip_temperature_c} °C, board {health.board_temperature_c} °C, {health.memory_used_mb} of "
         f"{health.memory_total_mb} MB used, {health.utilisation_percent} % busy"
     )
-    hot = over_hot(health.chip_temperature_c)
+    hot = overheating_problem(health.chip_temperature_c)
     return Check(name=name, status="fail" if hot else "ok", found=found, hint=hot or "")

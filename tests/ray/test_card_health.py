@@ -169,7 +169,7 @@ def test_a_sampler_that_dies_is_replaced_and_asked_again(cluster: SharedCluster,
     assert marker.exists(), "the first sampler never died"
     # The first question's cards are both silent, once; then each has a sampler of its own, and answers.
     silent = [(card, sample.error) for card, sample in found if sample.health is None]
-    reason = "what asked for its state failed: ActorDiedError"
+    reason = "the query of its state failed: ActorDiedError"
     assert silent == [(f"{marker}/0", reason), (f"{marker}/1", reason)]
     assert {card for card, sample in found if sample.health == COOL} == {f"{marker}/0", f"{marker}/1"}
 
@@ -177,7 +177,7 @@ def test_a_sampler_that_dies_is_replaced_and_asked_again(cluster: SharedCluster,
 @pytest.mark.parametrize(
     ("sampler_class", "reason"),
     [
-        (DeadlySampler, "what asked for its state failed: ActorDiedError"),
+        (DeadlySampler, "the query of its state failed: ActorDiedError"),
         (HangingSampler, "no answer within 5 s"),
     ],
 )
@@ -199,7 +199,7 @@ def test_a_card_that_hangs_or_kills_who_asks_is_named_and_its_neighbour_is_not(
         with watch:
             assert named.wait(120), "nobody was named"
             time.sleep(1)  # for whatever would be said of the neighbour
-    assert told == [f"card {tmp_path}/1 does not tell its state: {reason}"]
+    assert told == [f"card {tmp_path}/1 does not report its state: {reason}"]
     by_card = {
         number: [sample.health for card, sample in samples if card == f"{tmp_path}/{number}"]
         for number in (0, 1)
@@ -244,7 +244,7 @@ def test_a_sampler_that_does_not_start_is_a_silence_too(cluster: SharedCluster) 
     assert took_s > 2
     [(card, sample)] = found
     assert card == f"{slots[0].host}/{slots[0].device_id}"
-    assert sample.error == "the process that is to ask for its state does not start"
+    assert sample.error == "the process that reads its state does not start"
 
 
 def test_processes_that_hang_do_not_stay(cluster: SharedCluster, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bmodel.errors import CardTakenError, DeviceError
-from cluster.cards.card_lock import CardLock, holder_told, lock_holder, real_card_lock_path
+from cluster.cards.card_lock import CardLock, holder_named_by, lock_holder, real_card_lock_path
 from tests.helpers.other_process import another_process
 from tests.helpers.paths import ROOT
 
@@ -36,7 +36,7 @@ def test_a_lock_that_another_process_holds_names_it(tmp_path: Path) -> None:
             CardTakenError, match=rf"must be free, and process {process.pid} on \S+ holds it"
         ) as refusal:
             CardLock(path, wait_s=0)
-        assert holder_told(refusal.value) == lock_holder(path)
+        assert holder_named_by(refusal.value) == lock_holder(path)
         assert str(lock_holder(path)).startswith(f"process {process.pid} on ")
     # Killed by SIGKILL: the lock went with its process.
     assert lock_holder(path) is None

@@ -109,7 +109,7 @@ def test_the_doctor_names_cards_that_hang_or_kill_who_asks_and_goes_on(caught: P
     assert "chip 52 °C" in checks["card 0 state"]["found"]
     for number, reason in (
         (1, "no answer within 4 s"),
-        (2, "what asked failed: it was ended by SIGSEGV"),
+        (2, "the query failed: it was ended by SIGSEGV"),
         (3, "no answer within 4 s"),
     ):
         check = checks[f"card {number} state"]

@@ -14,7 +14,7 @@ import pytest
 
 from bmodel.errors import LibraryError, RunError
 from bmodel.libraries import SIMULATOR_SHA256, find_simulator_libraries
-from cluster.cluster_status import ClusterLook
+from cluster.cluster_status import ClusterStatus
 from jobs.doctor.cluster_checks import (
     check_cards,
     check_cluster,
@@ -252,9 +252,9 @@ def test_no_cluster_is_a_note_and_a_bad_address_a_failure(monkeypatch: pytest.Mo
 
 
 def test_a_cluster_that_lets_in_everybody_or_runs_another_ray_fails() -> None:
-    def look(**changes: object) -> ClusterLook:
+    def look(**changes: object) -> ClusterStatus:
         values = {"nodes": 2, "real_cards": 4, "virtual_cards": 0, "ray_version": "", "python_version": ""}
-        return ClusterLook(**{"wants_token": True, **values, **changes})  # type: ignore[arg-type]
+        return ClusterStatus(**{"wants_token": True, **values, **changes})  # type: ignore[arg-type]
 
     assert [check.status for check in describe("h:1", look())] == ["ok", "ok"]
     assert [check.status for check in describe("h:1", look(wants_token=False))] == ["ok", "fail"]

@@ -11,7 +11,7 @@ import pytest
 
 from bmodel.errors import DeviceError
 from cluster.cards.card_slots import CardSlot
-from cluster.health.card_health import Sample, over_hot, sample_card
+from cluster.health.card_health import Sample, overheating_problem, sample_card
 from cluster.health.health_watch import HealthWatch, Named
 from jobs.measure.card_health import summarise_health
 from jobs.report.health_section import health_charts
@@ -63,7 +63,7 @@ def open_run(folder: Path, device: str = "sail") -> RunFolder:
     ],
 )
 def test_a_temperature_is_judged_as_the_driver_does(celsius: int, words: str | None) -> None:
-    problem = over_hot(celsius)
+    problem = overheating_problem(celsius)
     assert (problem is None) == (words is None)
     if problem is not None:
         assert str(words) in problem
@@ -122,12 +122,12 @@ def test_a_silent_card_is_named_after_three_silences_in_a_row() -> None:
     ]
     assert watch(silences)[1] == []
     told = watch([*silences, [("a/0", sample(None))], [("a/0", sample(None))]])[1]
-    assert told == ["card a/0 does not tell its state: card 0: no answer"]
+    assert told == ["card a/0 does not report its state: card 0: no answer"]
 
 
 def test_a_sampler_that_breaks_is_told_and_ends_without_harm() -> None:
     kept, told = watch([[("a/0", sample(50))], OSError("the wire\nis cut")])
-    assert told == ["the cards' health is not sampled any more: OSError: the wire"]
+    assert told == ["the cards' health is no longer sampled: OSError: the wire"]
     assert len(kept) == 1
 
 
@@ -270,5 +270,5 @@ def test_the_runs_own_error_comes_through_when_its_cards_cannot_be_asked(tmp_pat
 
     with pytest.raises(KeyError, match="the run's own"):
         run_that_fails()
-    assert told == ["the cards' health is not sampled any more: RuntimeError: the cluster is lost"]
+    assert told == ["the cards' health is no longer sampled: RuntimeError: the cluster is lost"]
     assert list(tmp_path.iterdir()) == []

@@ -47,7 +47,7 @@ def test_a_partial_batch_is_filled_with_zeros(tmp_path: Path) -> None:
     (tmp_path / "5.png").write_bytes(b"no image")
     device = PixelDevice(head_spec(batch=4))
     with Detector(device, DetectOptions(prepare_threads=1)) as detector:
-        for _ in range(3):  # slots that held images are used again
+        for _ in range(3):  # buffers that held images are used again
             results = detector.detect(images)
             assert len(results) == 11
             assert [result.failure is not None for result in results] == [n == 5 for n in range(11)]

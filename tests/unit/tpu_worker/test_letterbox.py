@@ -93,7 +93,7 @@ def test_the_input_is_exactly_the_plain_one(source_hw: tuple[int, int], normalis
     np.testing.assert_array_equal(written(bgr, letterbox, normalisation), expected)
 
 
-def test_a_slot_keeps_nothing_of_the_images_before() -> None:
+def test_a_buffer_keeps_nothing_of_the_images_before() -> None:
     batch = np.zeros((2, 3, 96, 128), np.float32)
     writer = InputWriter(Normalisation(), (96, 128))
     sizes = [(480, 640), (100, 300), (100, 300), (300, 100), (7, 5), (96, 128), (480, 640), (300, 100)]

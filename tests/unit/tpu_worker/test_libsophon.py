@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bmodel.errors import DeviceError, LibraryError
-from cluster.cards.isolated_query import read_card, read_card_apart
+from cluster.cards.isolated_query import read_card, read_card_isolated
 from cluster.health.card_health import sample_card
 from jobs.doctor.cluster_checks import check_cards
 from tests.helpers.paths import ROOT
@@ -153,7 +153,7 @@ def test_without_sail_libsophon_is_asked(
     library: ctypes.CDLL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert read_card(0) == HEALTH
-    assert sample_card(0).health == read_card_apart(0) == HEALTH
+    assert sample_card(0).health == read_card_isolated(0) == HEALTH
     cards, first, second = check_cards(tmp_path)
     assert cards.found == "0, 1, found by libsophon"
     assert (first.status, first.found) == (

@@ -40,7 +40,7 @@ class NumberStages:
         self.prepared.put(image.index)
         if image.path == "bad":
             return ImageFailure(stage="read", reason=f"bad {image.index}")
-        # What a slot held before is named truly.
+        # What a buffer held before is named truly.
         assert previous is None or (target == previous.source_hw[0]).all()
         if image.path == "prepare-error":
             target.fill(-1)
@@ -157,7 +157,7 @@ def test_preparing_runs_ahead_of_a_busy_device_but_not_without_end() -> None:
     stages.gate.clear()
     with pipeline(stages, batch=2, prepare_threads=2) as running:
         caller = Caller(running, images(*range(100)))
-        # Three slots: one at the device, two ready behind it.
+        # Three buffers: one at the device, two ready behind it.
         assert {stages.prepared.get(timeout=HANG_S) for _ in range(6)} == set(range(6))
         assert stages.launched.get(timeout=HANG_S) in ([1.0, 2.0], [3.0, 4.0], [5.0, 6.0])
         with pytest.raises(queue.Empty):
@@ -216,7 +216,7 @@ def test_after_an_error_in_preparing_the_rest_of_the_call_is_skipped() -> None:
 )
 def test_an_error_of_a_stage_reaches_the_caller(refs: list[ImageRef]) -> None:
     with pipeline(NumberStages()) as running:
-        # Every slot has been used before, and is used again, the one left half written too.
+        # Every buffer has been used before, and is used again, the one left half written too.
         assert numbers(running.run(images(*range(20)))) == list(range(20))
         with pytest.raises(ValueError, match=r"preparing 2|decoding 666"):
             running.run(refs)
