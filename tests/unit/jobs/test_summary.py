@@ -47,7 +47,7 @@ def test_a_run_with_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert metrics.score is not None
     assert "23 ok of 24, 1 failed (1 at read)" in text
     assert f"AP50 {metrics.map.coco.ap50:.4f}, AP {metrics.map.coco.ap:.4f}" in text
-    assert f"VOC protocol      AP50 {metrics.map.voc.ap50:.4f}" in text
+    assert f"VOC protocol       AP50 {metrics.map.voc.ap50:.4f}" in text
     assert "20.0 ms (predicted by the compiler's schedule)" in text
     assert f"{metrics.score:.2f} (voc mAP@0.5)" in text
     for name, of_class in metrics.map.coco.per_class.items():
@@ -59,7 +59,7 @@ def test_where_the_card_was_to_prepare_images_both_ways_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, metrics = run_and_metrics(tmp_path / "card", MadeUp(failed=(3,), on_card=(0, 1, 2, 3, 9)))
-    assert "Prepared          4 on the card, 19 on the host" in printed(run, metrics, capsys)
+    assert "Prepared           4 on the card, 19 on the host" in printed(run, metrics, capsys)
     run, metrics = run_and_metrics(tmp_path / "host", MadeUp())
     assert metrics.prepared is None
     assert not any(line.startswith("Prepared") for line in printed(run, metrics, capsys))
@@ -71,8 +71,8 @@ def test_a_run_without_truth_says_that_it_knows_no_map(
     run, metrics = run_and_metrics(tmp_path, MadeUp(truth=False))
     text = "\n".join(printed(run, metrics, capsys))
     assert "unknown (no ground truth)" in text
-    assert "i_time            unknown (none)" in text
-    assert "Score             unknown (voc mAP@0.5)" in text
+    assert "i_time             unknown (none)" in text
+    assert "Score              unknown (voc mAP@0.5)" in text
 
 
 def test_made_up_detections_have_no_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
