@@ -23,7 +23,7 @@ from jobs.measure.metrics import Metrics, TimeSpent, card_accounts, read_metrics
 from jobs.measure.one_pass import RunRows, read_rows, read_truth
 from jobs.report.judged_run import judge_run
 from jobs.report.page import write_report
-from jobs.report.save_images import save_images
+from jobs.report.pictures import save_images
 from jobs.run.folder import SUCCESS, RunFolder, finish_run, open_run
 from jobs.run.image_columns import RunImages, read_images
 from jobs.run.labels import LabelFiles

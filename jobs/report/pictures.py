@@ -1,4 +1,4 @@
-"""Scenes → pictures on a page: where the run's image files lie, and small JPEGs of those that are shown."""
+"""A run's images with their boxes: small JPEGs for the page, and annotated files, worst first, truth left and detections right."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bmodel.errors import RaysailError
+from data.formats import stem_of
 from jobs.inputs.images import list_images
 from jobs.report.gallery import Box, Scene
+from jobs.report.judged_run import JudgedRun, read_judged_run
 from jobs.run.folder import RunFolder
 from tpu_worker.image_header import ImageError
 from tpu_worker.read_image import ReadOptions, read_image
 
-LONG_SIDE_PX = 480
-JPEG_QUALITY = 70
+Image = NDArray[np.uint8]
+PAGE_SIDE_PX = 480
+PAGE_QUALITY = 70
 # Taller images, by their width, get margins.
 TALLEST = 2
 # Of more boxes than this only errors have labels.
@@ -108,7 +112,7 @@ def _picture(files: ImageFiles, scene: Scene, path: str | None) -> Picture:
     if path is None:
         return _without_image(scene, "the list of images does not name it any more")
     try:
-        bgr, (height, width) = files.read(path, cover_hw=(LONG_SIDE_PX, LONG_SIDE_PX))
+        bgr, (height, width) = files.read(path, cover_hw=(PAGE_SIDE_PX, PAGE_SIDE_PX))
     except ImageError as error:
         return _without_image(scene, str(error))
     return Picture(
@@ -117,7 +121,7 @@ def _picture(files: ImageFiles, scene: Scene, path: str | None) -> Picture:
         height=height,
         width=width,
         view_width=max(width, height // TALLEST),
-        data=_small_jpeg(bgr),
+        data=base64.b64encode(_jpeg(_shrunk(bgr, PAGE_SIDE_PX), PAGE_QUALITY)).decode(),
         truth=None if scene.truth is None else _page_boxes(scene.truth, height, width),
         detections=_page_boxes(scene.detections, height, width),
     )
@@ -137,13 +141,18 @@ def _without_image(scene: Scene, reason: str) -> Picture:
     )
 
 
-def _small_jpeg(bgr: NDArray[np.uint8]) -> str:
-    scale = LONG_SIDE_PX / max(bgr.shape[:2])
-    if scale < 1:
-        size_wh = max(1, round(bgr.shape[1] * scale)), max(1, round(bgr.shape[0] * scale))
-        bgr = np.asarray(cv2.resize(bgr, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
-    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return base64.b64encode(encoded.tobytes()).decode()
+def _shrunk(bgr: Image, side_px: int) -> Image:
+    """The image (H, W, 3) with its longer side at most so long."""
+    scale = side_px / max(bgr.shape[:2])
+    if scale >= 1:
+        return bgr
+    size_wh = max(1, round(bgr.shape[1] * scale)), max(1, round(bgr.shape[0] * scale))
+    return np.asarray(cv2.resize(bgr, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _jpeg(bgr: Image, quality: int) -> bytes:
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return encoded.tobytes()
 
 
 def _page_boxes(boxes: Sequence[Box], height: int, width: int) -> tuple[PageBox, ...]:
@@ -188,3 +197,93 @@ def _label_place(box: PageBox, height_by_width: float) -> tuple[float, float, fl
 
 def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+FOLDER: Final = "annotated"
+FILE_SIDE_PX: Final = 1280
+FILE_QUALITY: Final = 90
+GAP_PX: Final = 8
+LONGEST_NAME: Final = 150
+Colour = tuple[int, int, int]
+# BGR, as on the report's page: white is right, yellow was missed, red is false, grey is a crowd.
+_COLOURS: Final[dict[str, Colour]] = {
+    "found": (255, 255, 255),
+    "plain": (255, 255, 255),
+    "missed": (31, 210, 255),
+    "false": (43, 90, 255),
+    "excused": (187, 187, 187),
+    "crowd": (187, 187, 187),
+}
+_DARK: Final[Colour] = (20, 20, 20)
+_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_SCALE: Final = 0.42
+
+
+def save_images(run: RunFolder, count: int, judged_run: JudgedRun | None = None) -> int:
+    """Write the `count` worst images into `annotated/` of the run; returns how many could be read and were written.
+
+    File names start with the rank. Without truth nobody knows which are the worst: then they are spread evenly over the
+    run. judged_run: the run's rows, where they have been read already. Raises RunError.
+    """
+    for name in run.store.names(FOLDER):
+        run.store.remove(f"{FOLDER}/{name}")
+    if count <= 0:
+        return 0
+    judged_run = judged_run or read_judged_run(run)
+    gallery = judged_run.gallery
+    if gallery is None:
+        return 0
+    scenes = gallery.worst(count) if judged_run.judged is not None else gallery.spread(count)
+    files = ImageFiles(run)
+    paths = files.paths([scene.image_id for scene in scenes])
+    written = 0
+    for rank, scene in enumerate(scenes, start=1):
+        try:
+            bgr, size_hw = files.read(paths[scene.image_id], cover_hw=None)
+        except (ImageError, KeyError):  # an image that failed, or that has moved since
+            continue
+        run.store.write(
+            f"{FOLDER}/{_file_name(rank, len(scenes), scene.image_id)}", _panels(bgr, size_hw, scene)
+        )
+        written += 1
+    return written
+
+
+def _file_name(rank: int, total: int, image_id: str) -> str:
+    flat = stem_of(image_id).replace("/", "_")
+    while len(flat.encode()) > LONGEST_NAME:  # the end tells more than the beginning
+        flat = flat[1:]
+    return f"{rank:0{len(str(total))}d}-{flat}.jpg"
+
+
+def _panels(bgr: Image, size_hw: tuple[int, int], scene: Scene) -> bytes:
+    """The truth and the detections side by side, as JPEG."""
+    small = _shrunk(bgr, FILE_SIDE_PX)
+    scale = min(1.0, FILE_SIDE_PX / max(size_hw))
+    panels = [
+        draw_boxes(small, boxes, scale) for boxes in (scene.truth, scene.detections) if boxes is not None
+    ]
+    if len(panels) > 1:
+        panels.insert(1, np.full((small.shape[0], GAP_PX, 3), 255, np.uint8))
+    return _jpeg(np.hstack(panels), FILE_QUALITY)
+
+
+def draw_boxes(bgr: Image, boxes: Sequence[Box], scale: float) -> Image:
+    """A copy of the image with the boxes and their titles; scale: of the image, by its source pixels."""
+    drawn: Image = bgr.copy()
+    for box in boxes:
+        left, top, right, bottom = (round(edge * scale) for edge in box.xyxy)
+        colour = _COLOURS[box.kind]
+        for shade, thickness in ((_DARK, 4), (colour, 2)):
+            cv2.rectangle(drawn, (left, top), (right, bottom), shade, thickness, cv2.LINE_AA)
+        _draw_title(drawn, box.title, left, top, colour)
+    return drawn
+
+
+def _draw_title(drawn: Image, title: str, left: int, top: int, colour: Colour) -> None:
+    """The title on a dark ground above the box, or inside it at the image's upper border."""
+    (width, height), below = cv2.getTextSize(title, _FONT, _FONT_SCALE, 1)
+    left = max(0, min(left, drawn.shape[1] - width))
+    base = top - below - 1 if top > height + below + 2 else top + height + 2
+    cv2.rectangle(drawn, (left, base - height - 1), (left + width, base + below), _DARK, cv2.FILLED)
+    cv2.putText(drawn, title, (left, base), _FONT, _FONT_SCALE, colour, 1, cv2.LINE_AA)

@@ -11,7 +11,7 @@ import pytest
 from jobs.measure.metrics import read_metrics
 from jobs.report.gallery import Box
 from jobs.report.page import page_of_run
-from jobs.report.save_images import draw_boxes, save_images
+from jobs.report.pictures import draw_boxes, save_images
 from tests.helpers.report_runs import SIZE_HW, MadeUp, make_run
 
 
