@@ -35,22 +35,11 @@ class StagePart:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StageRow:
-    """A stage's line of the table."""
-
-    stage: str
-    mean: str
-    p50: str
-    p90: str
-    p99: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class LatencySection:
     """The stages of one run; absent: the percentiles that the number of images cannot carry."""
 
     parts: tuple[StagePart, ...]
-    rows: tuple[StageRow, ...]
+    stages: dict[str, StageSummary]
     absent: str
     histograms: tuple[Chart, ...]
 
@@ -67,7 +56,7 @@ def latency_section(latency: LatencyMetrics, images: ImageColumns) -> LatencySec
     ]
     return LatencySection(
         parts=stage_parts(latency.stages, whole_ms),
-        rows=tuple(_row(stage, summary) for stage, summary in latency.stages.items()),
+        stages=latency.stages,
         absent=f"{count(len(images.index))} images cannot carry {', '.join(absent)}." if absent else "",
         histograms=tuple(
             _histogram(stage, images.stages[stage], latency.stages[stage])
@@ -86,16 +75,6 @@ def stage_parts(stages: dict[str, StageSummary], whole_ms: float) -> tuple[Stage
         parts.append(StagePart(stage=stage, start=start, width=width, mean=milliseconds(summary.mean_ms)))
         start += width
     return tuple(parts)
-
-
-def _row(stage: str, summary: StageSummary) -> StageRow:
-    return StageRow(
-        stage=stage,
-        mean=decimal(summary.mean_ms),
-        p50=decimal(summary.p50_ms),
-        p90=decimal(summary.p90_ms),
-        p99=decimal(summary.p99_ms),
-    )
 
 
 def _histogram(stage: str, values: NDArray[np.float64], summary: StageSummary) -> Chart:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from jobs.measure.metrics import CardMetrics, Metrics, read_metrics
 from jobs.report.accuracy import AccuracySection, accuracy_section
 from jobs.report.charts import Chart
-from jobs.report.format import count, fraction, plural
+from jobs.report.format import count, decimal, fraction, plural
 from jobs.report.gallery import Gallery
 from jobs.report.health_section import card_notes, health_charts
 from jobs.report.judge import Judged
@@ -172,6 +172,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["thousands"] = count
+    environment.filters["decimal"] = decimal
     environment.filters["px"] = "{:.1f}".format
     return environment
 
