@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import math
@@ -46,13 +47,36 @@ def replacing(path: Path) -> Iterator[Path]:
 def whole_file(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
     """A file to write that appears under its name only once it is complete; raises OSError.
 
-    sync: its content is on the disk by then, and survives a power cut.
+    sync: its content is on the disk by then and its name soon after, when this returns: both survive a power cut.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         yield file
         file.flush()
         if sync:
             os.fsync(file.fileno())
+    if sync:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's list of names on the disk; raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_system(folder: Path) -> None:
+    """Put all that was written on the file system of `folder` on the disk; raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: Path, content: str | bytes, *, sync: bool = False) -> None:

@@ -1,6 +1,7 @@
 """G: a shard's tables → two Parquet files and one commit record, exactly once.
 
-A shard counts when its record is there; the record is made after both files are. What dies before that leaves files
+A shard counts when its record is there; the record is made after both files are, and each is on the disk when the
+call that makes it returns, so a power cut takes no commit back. What dies before that leaves files
 that nobody counts and the next attempt replaces. One driver owns a run (jobs/run/lock.py), so the first commit of a
 range wins by order, and a later one is dropped.
 """

@@ -124,5 +124,6 @@ def _refuse_foreign_files(store: RunStore) -> None:
 
 
 def finish_run(run: RunFolder) -> None:
-    """Mark a run as complete; its coverage must have been verified."""
+    """Mark a run as complete, once all that it claims is on the disk; its coverage must have been verified."""
+    run.store.settle()
     run.store.write(SUCCESS, b"")

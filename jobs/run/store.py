@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from bmodel.errors import ConfigurationError, RunError
-from bmodel.files import whole_file
+from bmodel.files import sync_file_system, sync_folder, whole_file
 from jobs.inputs.image_sources import hide_secrets, why_no_store
 
 
@@ -63,11 +63,11 @@ class LocalStore:
             raise ConfigurationError(f"--output: '{folder}' may not be read by this user")
 
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
-        """Write under a temporary name, then rename; the few files of the folder's top are on the disk by then."""
+        """Write under a temporary name, then rename; content and name are on the disk when this returns."""
         path = self.folder / name
         with as_run_error("write", str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path, sync="/" not in name) as file:
+            with whole_file(path, sync=True) as file:
                 file.write(data)
 
     def read(self, name: str) -> bytes:
@@ -100,7 +100,10 @@ class LocalStore:
         return f"part-{stem}.parquet"
 
     def append_commit(self, record: dict[str, object], stem: str) -> None:  # noqa: ARG002 - one file holds them all
-        """Append one line with one system call; half a line is taken back, or it would spoil the next one."""
+        """Append one line with one system call and put it on the disk, as its part files are by then.
+
+        Half a line is taken back, or it would spoil the next one.
+        """
         path = self.folder / COMMITS
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         with as_run_error("append to", str(path)):
@@ -110,8 +113,11 @@ class LocalStore:
                 if os.write(descriptor, line) != len(line):
                     os.ftruncate(descriptor, size)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            if size == 0:
+                sync_folder(self.folder)
 
     def commits(self) -> list[dict[str, object]]:
         """The whole lines; a last one without its end was never finished."""
@@ -126,6 +132,11 @@ class LocalStore:
         """Rewrite the file."""
         lines = [json.dumps(record, separators=(",", ":")) + "\n" for record in records]
         self.write(COMMITS, "".join(lines).encode())
+
+    def settle(self) -> None:
+        """Flush the file system: one call for however many label files."""
+        with as_run_error("flush", self.place):
+            sync_file_system(self.folder)
 
     def remove_unfinished(self) -> None:
         """Remove what killed drivers left half written."""
@@ -201,6 +212,9 @@ class ObjectStore:
             if name not in stand:
                 self.remove(f"commits/{name}")
 
+    def settle(self) -> None:
+        """Nothing: an upload that ended is kept."""
+
     def remove_unfinished(self) -> None:
         """Nothing: an unfinished upload is invisible, and the store expires it."""
 
@@ -239,6 +253,9 @@ class RunStore(Protocol):
 
     def retain_commits(self, records: list[dict[str, object]]) -> None:
         """Replace the commits by those of them that are to stand."""
+
+    def settle(self) -> None:
+        """Return when everything written so far, label files included, survives a power cut; raises RunError."""
 
     def remove_unfinished(self) -> None:
         """Remove what killed drivers left half written."""
