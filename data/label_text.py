@@ -89,7 +89,7 @@ def numbers(
 ) -> tuple[list[Row], NDArray[np.float64]]:
     """Parse columns of all rows as finite numbers; rows that hold anything else go to `on_problem`.
 
-    Returns the remaining rows and their numbers, (rows, columns) float64.
+    Returns the remaining rows and their numbers, (rows, columns) float64. Raises FormatError only if `on_problem` does.
     """
     kept = list(rows)
     values = _parse(kept, columns)

@@ -65,12 +65,12 @@ class Camera:
         return self.size_hw[1] / 2
 
     def view(self, ground_x: Points, ground_z: Points) -> tuple[Points, Points]:
-        """Ground position → metres to the right of the camera, metres away from it."""
+        """Ground positions, arrays of one shape → metres to the right of the camera and metres away from it, as such."""
         along_x, along_z = self.look
         return ground_x * along_z - ground_z * along_x, ground_x * along_x + ground_z * along_z
 
     def ground(self, right: Points, away: Points) -> tuple[Points, Points]:
-        """Inverse of `view`."""
+        """Inverse of `view`: metres to the right and away → ground x and z, arrays of the same shape."""
         along_x, along_z = self.look
         return right * along_z + away * along_x, away * along_z - right * along_x
 

@@ -24,7 +24,10 @@ COLUMNS, MARGIN_PX = 4, 6
 
 
 def draw_detections(bgr: Image, labels: str, place: str, least_confidence: float) -> Image:
-    """A copy of a picture with a frame around every detection of at least this confidence."""
+    """Copy a picture, (H, W, 3) BGR, with a frame around every detection of at least this confidence.
+
+    labels: the text of a `yolo` label file; `place` names it in errors. Raises FormatError.
+    """
     height, width = bgr.shape[:2]
     found = parse_yolo(labels, "yolo", place=place, class_count=len(CLASS_NAMES))
     drawn: Image = bgr.copy()
@@ -40,7 +43,7 @@ def draw_detections(bgr: Image, labels: str, place: str, least_confidence: float
 
 
 def lay_out(pictures: list[Image]) -> Image:
-    """Pictures of any size in a grid of equal tiles on white."""
+    """Arrange pictures, (H, W, 3) BGR of any size, in a grid of equal tiles on white; returns (H, W, 3) too."""
     rows = (len(pictures) + COLUMNS - 1) // COLUMNS
     down, across = TILE_HW[0] + MARGIN_PX, TILE_HW[1] + MARGIN_PX
     sheet = np.full((rows * down + MARGIN_PX, COLUMNS * across + MARGIN_PX, 3), 255, np.uint8)
@@ -56,15 +59,15 @@ def lay_out(pictures: list[Image]) -> Image:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Draw a run's detections on some pictures of the sample set."""
+    """Draw a run's detections on pictures of the sample set."""
     project = Path(__file__).parents[2]
     parser = argparse.ArgumentParser(prog="python -m data.scenes.contact_sheet", description=main.__doc__)
     parser.add_argument("--images", type=Path, default=project / "data" / "sample" / "images")
-    parser.add_argument("--labels", type=Path, required=True, help="a run's label files in the format yolo")
+    parser.add_argument("--labels", type=Path, required=True, help="a run's label files, in the format yolo")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--scenes", type=int, nargs="+", default=SCENES)
     parser.add_argument(
-        "--confidence", type=float, default=0.35, help="draw detections from this confidence on"
+        "--confidence", type=float, default=0.35, help="draw detections of at least this confidence"
     )
     options = parser.parse_args(arguments)
     pictures = []

@@ -44,7 +44,7 @@ class Dice:
         return choices[self.whole(0, len(choices) - 1)]
 
     def bytes(self, *shape: int) -> NDArray[np.uint8]:
-        """Independent random bytes of this shape."""
+        """Independent random bytes in an array of this `shape`."""
         count = 1
         for extent in shape:
             count *= extent

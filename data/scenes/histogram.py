@@ -19,7 +19,7 @@ def size_histogram(size_px: NDArray[np.float64], class_id: NDArray[np.int32]) ->
 
 
 def histogram_svg(counts: NDArray[np.int64], class_names: Sequence[str], title: str) -> str:
-    """The histogram as an SVG document."""
+    """Draw the histogram, (C, bins) boxes per class and bin, as an SVG document."""
     bins = counts.shape[1]
     width, height = LEFT + bins * (BAR_WIDTH + GAP) + 16, TOP + PLOT_HEIGHT + 56
     highest = int(counts.sum(0).max())

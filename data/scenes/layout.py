@@ -42,7 +42,7 @@ class Layout:
         return z + 0.5 < (right + self.walls_m if self.kind == "crossing" else self.far_m)
 
     def surface(self, x: Positions, z: Positions) -> NDArray[np.uint8]:
-        """What covers the ground at each position."""
+        """What covers the ground at each position; an array of the shape of `x` and `z`, metres."""
         if self.kind == "plaza":
             lawn = ((x + 400.0) % 31.0 < 9.0) & ((z + 400.0) % 37.0 < 11.0)
             return _either(lawn, GRASS, PAVEMENT)

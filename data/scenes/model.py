@@ -124,7 +124,7 @@ def add_box(model: Model, corner: Point, opposite: Point, colour: Bgr, top: Bgr 
 
 
 def rectangle(half_forward: float, half_left: float) -> Points:
-    """A rectangular footprint around the origin."""
+    """A rectangular footprint around the origin: (4, 2) corners, forward and left, metres."""
     return np.array(
         (
             (half_forward, half_left),

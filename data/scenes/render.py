@@ -35,7 +35,9 @@ SEEN_COVERAGE = 96
 class Scene:
     """A rendered picture and its truth.
 
-    bgr: (H, W, 3). xyxy: (N, 4) left, top, right, bottom in pixels, right and bottom exclusive. class_id: (N,).
+    bgr: (H, W, 3) uint8.
+    xyxy: (N, 4) left, top, right, bottom in pixels, right and bottom exclusive.
+    class_id: (N,).
     """
 
     bgr: Image
@@ -133,7 +135,7 @@ def _composite(image: Image, item: _Drawn, plan: Plan) -> None:
 
 
 def encode_jpeg(image: Image, quality: int) -> bytes:
-    """The picture as a JPEG file."""
+    """Encode a picture, (H, W, 3) BGR, as a JPEG file; raises ValueError if OpenCV cannot."""
     done, buffer = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"OpenCV cannot encode an image of shape {image.shape} as JPEG")

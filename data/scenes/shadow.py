@@ -14,7 +14,7 @@ from data.scenes.sketch import SUBPIXEL_BITS, Image, as_image
 
 
 def cast_shadows(image: Image, things: list[Thing], plan: Plan) -> None:
-    """Darken the ground under and behind things, in place."""
+    """Darken the ground under and behind things, in place; image: (H, W, 3) BGR."""
     mask: Image = np.zeros(image.shape[:2], np.uint8)
     depth = 140 if plan.light.casts_shadows else 90
     for thing in things:

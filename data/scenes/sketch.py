@@ -98,7 +98,7 @@ class Sketch:
         return Sprite(pixels=as_image(shrunk), left=left, top=top)
 
     def paint(self, image: Image) -> None:
-        """Draw straight onto an image, for the background, whose coverage is not needed."""
+        """Draw straight onto an image, (H, W, 3) BGR: for the background, whose coverage is not needed."""
         if not self.shapes:
             return
         for shape, points in zip(self.shapes, _scaled(self.shapes, 1, 0, 0), strict=True):

@@ -11,7 +11,7 @@ from data.scenes.sketch import Image, as_image
 
 
 def apply_weather(image: Image, plan: Plan, dice: Dice) -> Image:
-    """The picture as the camera takes it."""
+    """Apply the weather and the camera's faults to a picture, (H, W, 3) BGR; returns one of the same shape."""
     if plan.weather == "rain":
         image = _rain(image, dice)
     elif plan.weather == "snow":

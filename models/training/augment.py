@@ -82,7 +82,7 @@ def _inside(boxes: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
 
 
 def centre(scene: StoredScene) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The scene in the middle of a grey square of SIDE_PX, and where its corner lies (x, y)."""
+    """Place the scene in the middle of a grey square: (SIDE_PX, SIDE_PX, 3), and the position (x, y) of its corner."""
     height, width = scene.bgr.shape[:2]
     left, top = (SIDE_PX - width) // 2, (SIDE_PX - height) // 2
     square = np.full((SIDE_PX, SIDE_PX, 3), PADDING, np.uint8)

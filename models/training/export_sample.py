@@ -30,7 +30,7 @@ LARGEST_BYTES = 6_000_000
 
 
 def averaged_network(work: Path) -> Network:
-    """The network with a run's averaged weights, for inference."""
+    """Load the network with a run's averaged weights, for inference."""
     state = torch.load(work / "state.pt", weights_only=True)
     network = sample_network(SceneStore(work / "scenes", TRAINING, 1000))
     network.load_state_dict(state["average"])
@@ -38,7 +38,7 @@ def averaged_network(work: Path) -> Network:
 
 
 def write_network(network: Network, path: Path) -> ModelSpec:
-    """Write the ONNX file, its batch left open, and the sidecar; raises ValueError when the file is too large."""
+    """Write the ONNX file, its batch left open, and the sidecar; raises ValueError if the file is too large."""
     input_hw = (SIDE_PX, SIDE_PX)
     export_onnx(network, path, input_hw, None)
     size = path.stat().st_size
@@ -60,7 +60,7 @@ def _tenths(anchors_wh: Anchors) -> Anchors:
 
 
 def onnx_network(path: Path) -> Callable[[Tensor], list[Tensor]]:
-    """The file itself as a function, run by ONNX Runtime."""
+    """Turn the file into a function, run by ONNX Runtime: (N, 3, H, W) images → raw heads."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -73,7 +73,7 @@ def onnx_network(path: Path) -> Callable[[Tensor], list[Tensor]]:
 
 
 def measure(path: Path, spec: ModelSpec, store: SceneStore) -> Figures:
-    """Figures of the ONNX file over all scenes of a store."""
+    """Score the ONNX file on all scenes of a store."""
     anchors = torch.tensor([head.anchors_wh for head in spec.heads])
     strides = tuple(head.stride for head in spec.heads)
     return score(onnx_network(path), anchors, strides, store, len(store))

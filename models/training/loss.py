@@ -30,7 +30,7 @@ class LossWeights:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The parts of a batch's loss, already weighted; the sum is what is minimised."""
+    """The parts of a batch's loss, weighted, each a scalar; their sum is minimised."""
 
     box: Tensor
     objectness: Tensor
@@ -38,7 +38,7 @@ class Loss:
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
+        """The loss that training minimises, a scalar."""
         return self.box + self.objectness + self.classes
 
 

@@ -70,7 +70,7 @@ class Graph:
 
 
 def draw_pictures(count: int, *, seed: int) -> list[NDArray[np.uint8]]:
-    """Seeded BGR pictures of the network's size: gradients, rectangles and discs, lightly blurred."""
+    """Draw seeded BGR pictures, (H, W, 3) of the network's size: gradients, rectangles and discs, lightly blurred."""
     random = np.random.default_rng(seed)
     height, width = INPUT_HW
     pictures = []

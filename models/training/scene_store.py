@@ -41,7 +41,7 @@ class SceneStore:
         return self.count
 
     def prepare(self, processes: int) -> None:
-        """Render what is missing."""
+        """Render the chunks that are missing."""
         self._folder.mkdir(parents=True, exist_ok=True)
         jobs = [
             (self._folder, self._series, first, min(CHUNK, self.count - first))

@@ -87,7 +87,10 @@ def suppress(boxes: Boxes) -> Boxes:
 def score(
     network: Network, anchors_px: Tensor, strides: tuple[int, ...], store: SceneStore, count: int
 ) -> Figures:
-    """Figures over the store's first `count` scenes at SIDE_PX; boxes are judged in source pixels."""
+    """Score a network on the store's first `count` scenes at SIDE_PX; boxes are compared in source pixels.
+
+    anchors_px: (levels, A, 2) in input pixels.
+    """
     images, truths, found = [], [], []
     for first in range(0, count, 8):
         numbers = range(first, min(first + 8, count))
@@ -126,7 +129,7 @@ def _detection(image: int, row: Boxes) -> dict[str, Any]:
 def evaluate_coco(
     images: list[dict[str, Any]], truths: list[dict[str, Any]], found: list[dict[str, Any]]
 ) -> Figures:
-    """Figures by pycocotools, the reference."""
+    """Compute the figures with pycocotools, the reference."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

@@ -2,7 +2,7 @@
 
 build_network("yolov7-tiny", class_count=3, width=0.5)      untrained
 network(images)                                             raw heads, (N, anchors, H, W, 5 + classes) each
-models.yolov7.fuse.fuse(network)                                   the same function without batch norm
+models.yolov7.fuse.fuse(network)                            the same function without batch norm
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.yolov7.family import ModelName, topology
 from models.yolov7.topology import IMAGE, AnchorLevels, Layer, Topology
 
 CHANNEL_STEP = 16
-"""A narrowed network keeps to multiples of this: other widths are slower, not faster."""
+"""A narrowed network's channels are multiples of this: other widths are slower, not faster."""
 
 
 class Network(nn.Module):
@@ -32,7 +32,7 @@ class Network(nn.Module):
 
     @property
     def detect(self) -> DetectLayer:
-        """The detection layer."""
+        """The detection layer; raises TypeError if the last layer is another one."""
         layer = self.model[-1]
         if not isinstance(layer, DetectLayer):
             raise TypeError(f"the last layer must be a DetectLayer, got {type(layer).__name__}")
@@ -47,7 +47,7 @@ class Network(nn.Module):
         kept: dict[int, Tensor] = {IMAGE: images}
         for number, layer in enumerate(self.topology.layers):
             kept[number] = self.model[number](*(kept[source] for source in layer.sources))
-            # Dropped as soon as nobody reads it any more: the large networks would otherwise hold every layer.
+            # Dropped after its last reader: the large networks would otherwise hold every layer's output.
             for source in {*layer.sources}:
                 if self._last_reader[source] == number:
                     del kept[source]
