@@ -15,7 +15,9 @@ import pytest
 from tests.helpers.job_runs import (
     TINY_ONNX,
     assert_each_once,
+    metrics,
     options_of,
+    rows,
     run_job,
     start_job,
     wait_for_commits,
@@ -100,6 +102,9 @@ def test_a_small_job_is_quick_and_its_output_clean(
     assert_each_once(run, 8)
     assert re.fullmatch(r"(\d+ of 8 images, [\d.]+ images/s\n)+", done.stderr), done.stderr
     assert done.stdout.startswith("Images")
+    # The run begins before its cluster starts, which takes a second at least, and detection after that.
+    last_s = max(rows(run, "images").column("finished_ms").to_pylist()) / 1000
+    assert last_s - metrics(run)["time"]["detect_s"] > 0.5
 
 
 def gcs_address(home: str) -> str:
