@@ -1,4 +1,4 @@
-"""Finds the vendor's runtime libraries, and fetches the chip simulator's from the compiler's wheel.
+"""Find the vendor's runtime libraries, and fetch the chip simulator's from the compiler's wheel.
 
 Two sets of the same C interface exist: `libbmrt` on the chip simulator (from the `tpu_mlir` wheel, fetched, never
 shipped) and `libbmrt` of libsophon on a machine with cards. `python -m bmodel.libraries` fetches the first.
@@ -25,7 +25,7 @@ TPU_MLIR_VERSION: Final = "1.30.2"
 WHEEL_SHA256: Final = "542807361c9eeb0777a7bd35e501d8c71cce767e4bce021a3cb3a7c25c35f909"
 WHEEL_LIBRARY_FOLDER: Final = "tpu_mlir/lib"
 
-# In the order in which they have to be loaded: each one finds its predecessors already in the process.
+# In loading order: each one finds its predecessors already in the process.
 SIMULATOR_SHA256: Final = {
     "libcmodel_bm1684.so": "4404428c33c21bee9be7d40d9e56353f471541a426d32649fcf0dd08a12155aa",
     "libbmlib.so.0": "ce669b2d7cf1776b1282789250def9fca8b4f9f00a7f793ab1b17fc8dad6accb",
@@ -42,7 +42,7 @@ class RuntimeLibraries:
     """The vendor's runtime on disk.
 
     kind: `simulator`, or `card` for a real one.
-    load_order: absolute paths, to be loaded one after the other.
+    load_order: absolute paths, to load one after the other.
     """
 
     kind: Literal["simulator", "card"]
@@ -101,7 +101,7 @@ def find_card_libraries() -> RuntimeLibraries:
 def install_simulator_libraries(wheel: Path | None = None) -> RuntimeLibraries:
     """Fetch the simulator's libraries into the cache, once; the wheel they come in is not kept.
 
-    wheel: where it lies already, downloaded and checked.
+    wheel: a copy that is already downloaded and checked.
     """
     check_machine()
     target = _installed_folder()
@@ -117,7 +117,7 @@ def install_simulator_libraries(wheel: Path | None = None) -> RuntimeLibraries:
 def download_wheel(target_dir: Path, *, python: Path | None = None) -> Path:
     """Fetch the pinned compiler wheel (312 MB) into a folder with pip, and check its SHA-256.
 
-    python: whose pip to use, this Python's by default. A wheel that is already there and whole is taken as it is.
+    python: whose pip to use, this Python's by default. A wheel that is already there and intact is used as it is.
     """
     wheel = target_dir / f"tpu_mlir-{TPU_MLIR_VERSION}-py3-none-any.whl"
     if wheel.is_file() and file_sha256(wheel) == WHEEL_SHA256:
@@ -135,7 +135,7 @@ def download_wheel(target_dir: Path, *, python: Path | None = None) -> Path:
         raise LibraryError(f"pip could not download tpu_mlir {TPU_MLIR_VERSION}: {cause}")
     if not wheel.is_file():
         raise LibraryError(
-            f"pip downloaded tpu_mlir under another name than '{wheel.name}' into '{target_dir}'"
+            f"pip downloaded tpu_mlir under a name other than '{wheel.name}' into '{target_dir}'"
         )
     _check_sha256(wheel, WHEEL_SHA256)
     return wheel
@@ -195,7 +195,7 @@ def _move_into_place(source: Path, target: Path) -> None:
 
 
 def main() -> int:
-    """Fetch the simulator's libraries and say where they are."""
+    """Fetch the simulator's libraries and print where they are."""
     try:
         libraries = install_simulator_libraries()
     except RaysailError as error:
@@ -218,7 +218,7 @@ CAUSES: Final = (
         r"NewConnection|NameResolution|Connect(ion)?Timeout|ReadTimeout|Proxy|Network is unreachable|name resolution",
         "the package index cannot be reached",
     ),
-    # Without retries pip keeps it to itself that it could not connect.
+    # Without retries, pip does not report that it could not connect.
     (r"from versions: none", "the package index does not have it, or cannot be reached"),
     (r"SSLError|CERTIFICATE_VERIFY_FAILED", "the package index's certificate is not trusted"),
     (r"Permission denied", "a folder cannot be written"),
@@ -227,7 +227,7 @@ CAUSES: Final = (
 
 
 def explain_pip_failure(output: str) -> str:
-    """Return the cause that pip's output gives, with its own last error line behind it."""
+    """Return the cause found in pip's output, followed by pip's own last error line."""
     errors = [line.strip() for line in output.splitlines() if line.strip().startswith("ERROR:")]
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     own_words = errors[-1].removeprefix("ERROR:").strip() if errors else (lines or ["it printed nothing"])[-1]

@@ -1,4 +1,4 @@
-"""ModelSpec: what a detector has to know of a network, and the JSON file that carries it beside the model.
+"""ModelSpec: what a detector needs to know about a network, and the JSON file beside the model that carries it.
 
 The sidecar of `x.bmodel` is `x.bmodel.spec.json`, that of `x.onnx` is `x.onnx.spec.json` (the compiler itself
 writes `x.bmodel.json`, so that name is taken). Fields that describe the file are checked against the file.
@@ -65,7 +65,7 @@ class Normalisation(ExactModel):
 
 
 class PredictedLatency(ExactModel):
-    """What the compiler's schedule says of the chip's time; ms a launch (the whole batch), not an image."""
+    """The chip's time according to the compiler's schedule; ms per launch (the whole batch), not per image."""
 
     raw_ms: float = Field(gt=0, description="the schedule's own figure")
     corrected_ms: float = Field(
@@ -76,7 +76,7 @@ class PredictedLatency(ExactModel):
 
 
 class Verification(ExactModel):
-    """How the compiled network compared with its ONNX twin on the simulator, a head each."""
+    """How the compiled network compared with its ONNX twin on the simulator, one value per head."""
 
     images: int = Field(ge=1)
     cosine: tuple[float, ...]
@@ -95,7 +95,7 @@ class ModelSpec(ExactModel):
     input: TensorSpec
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     layout: LayoutName
-    heads: tuple[HeadSpec, ...] = Field(default=(), description="empty when the network decodes by itself")
+    heads: tuple[HeadSpec, ...] = Field(default=(), description="empty if the network decodes its own boxes")
     class_names: tuple[str, ...] = Field(min_length=1)
     normalisation: Normalisation = Normalisation()
     source_name: str | None = Field(default=None, description="the ONNX twin, a path relative to the sidecar")
@@ -175,12 +175,12 @@ class ModelSpec(ExactModel):
 
 
 def sidecar_path(model_path: Path) -> Path:
-    """Where the sidecar of a model file lies: `x.bmodel` → `x.bmodel.spec.json`."""
+    """Where the sidecar of a model file is: `x.bmodel` → `x.bmodel.spec.json`."""
     return model_path.with_name(model_path.name + SIDECAR_SUFFIX)
 
 
 def model_path_of(sidecar: Path) -> Path:
-    """Where the model file of a sidecar lies: `x.bmodel.spec.json` → `x.bmodel`; other paths as they are."""
+    """Where the model file of a sidecar is: `x.bmodel.spec.json` → `x.bmodel`; other paths as they are."""
     return sidecar.with_name(sidecar.name.removesuffix(SIDECAR_SUFFIX))
 
 

@@ -1,6 +1,6 @@
-"""The `raysail` command: one sub-command a job or tool; an error is one line and an exit code.
+"""The `raysail` command: one sub-command per job or tool; an error is one line and an exit code.
 
-A command's module is imported when that command is asked for, so that `raysail --help` answers at once.
+A command's module is imported only when that command runs, so that `raysail --help` answers at once.
 """
 
 from __future__ import annotations
@@ -47,36 +47,38 @@ COMMANDS = (
         "Score a finished run again, or a folder of label files.",
     ),
     Command(
-        "labels", "jobs.commands.labels:command", "Write a run's label files again, in any of their formats."
+        "labels", "jobs.commands.labels:command", "Write a run's label files again, in any label format."
     ),
     Command("inspect", "jobs.commands.inspect:command", "Show what a BModel or ONNX file holds."),
-    Command("import-weights", "jobs.commands.import_weights:command", "Make ONNX of a published checkpoint."),
+    Command(
+        "import-weights", "jobs.commands.import_weights:command", "Convert a published checkpoint to ONNX."
+    ),
     Command(
         "compile",
         "jobs.commands.compile:command",
-        "Compile an ONNX file for the chip, and check it on the simulator.",
+        "Compile an ONNX file for the chip and check it on the simulator.",
     ),
     Command(
         "quantize",
         "jobs.commands.quantize:command",
-        "Find out what INT8 costs, and which layers to keep in FP32.",
+        "Measure what INT8 costs and which layers to keep in FP32.",
     ),
-    Command("latency", "jobs.commands.latency:command", "Show the chip's predicted time, layer by layer."),
+    Command("latency", "jobs.commands.latency:command", "Show the chip's predicted time layer by layer."),
     Command("toolchain", "jobs.commands.toolchain:app", "Show or install the vendor's compiler."),
-    Command("report", "jobs.commands.report:command", "Write a run's report, or compare several runs."),
+    Command("report", "jobs.commands.report:command", "Write a run's report or compare several runs."),
     Command("export", "jobs.commands.export:command", "Write a run's detections as COCO results or CSV."),
     Command(
         "submit",
         "jobs.commands.submit:command",
-        "Submit a detection job to a cluster, and end with its code.",
+        "Submit a detection job to a cluster and exit with its code.",
     ),
     Command("sweep", "jobs.commands.sweep:command", "Run a study: models, sizes, precisions, batches."),
     Command(
         "reproduce",
         "jobs.commands.reproduce:command",
-        "Reproduce a published result, and say whether it was.",
+        "Reproduce a published result and report pass or fail.",
     ),
-    Command("plan", "jobs.commands.plan:command", "Work out images per second, hours and hosts for a job."),
+    Command("plan", "jobs.commands.plan:command", "Estimate images per second, hours and hosts for a job."),
     Command("node", "jobs.commands.node:command", "Start or stop this host's part of a cluster."),
     Command("doctor", "jobs.commands.doctor:command", "Check this host, its cards and its cluster."),
 )
@@ -98,13 +100,13 @@ def run_alone(command: Callable[..., None], *, prog_name: str) -> None:
 
 
 def _run(app: typer.Typer, arguments: Sequence[str], *, prog_name: str) -> NoReturn:
-    """Run the application on these arguments; what is wrong with them is one line too, and the exit code 2."""
+    """Run the application on these arguments; a fault in them is one line too, with exit code 2."""
     try:
         code = app(args=arguments, prog_name=prog_name, standalone_mode=False)
     except _USAGE_ERROR as error:
-        said = " ".join(error.format_message().split()).rstrip(".")
+        message = " ".join(error.format_message().split()).rstrip(".")
         program = error.ctx.command_path if error.ctx else prog_name
-        sys.stderr.write(f"raysail: {said[:1].lower()}{said[1:]}; see '{program} --help'\n")
+        sys.stderr.write(f"raysail: {message[:1].lower()}{message[1:]}; see '{program} --help'\n")
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -114,7 +116,7 @@ def _typer(**options: Any) -> typer.Typer:
 
 
 def _app(arguments: Sequence[str]) -> typer.Typer:
-    """The application with the wanted command loaded, and the others known by name and summary."""
+    """The application with the chosen command loaded and the others known by name and summary."""
     app = _typer()
     wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
 
@@ -138,7 +140,7 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
 
 
 def _only_named() -> None:
-    """Stand for a command that was not asked for."""
+    """Stand in for a command that does not run."""
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag
@@ -149,7 +151,10 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with 
 
 @contextmanager
 def errors_as_one_line() -> Iterator[None]:
-    """Turn an error raised on purpose into a line on standard error and an exit code: 2 for the user's, 1 else."""
+    """Turn an error raised on purpose into a line on standard error and an exit code.
+
+    The code is 2 for a mistake in the options, otherwise 1.
+    """
     try:
         yield
     except (RaysailError, ValueError) as error:

@@ -142,7 +142,7 @@ def _metrics(run: RunFolder) -> Metrics:
     """The figures of a run that can be scored."""
     if SUCCESS not in run.store.names(""):
         raise ConfigurationError(
-            f"RUN: must be finished (go on with it by --resume), and '{run.store.place}' is not"
+            f"RUN: must be finished (continue it with --resume), and '{run.store.place}' is not"
         )
     metrics = read_metrics(run)
     if metrics.device == "timed":

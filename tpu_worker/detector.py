@@ -46,10 +46,10 @@ class DetectOptions:
 
     conf: a box needs objectness times class probability above it.
     iou: within a class, a better box suppresses one that it overlaps by more.
-    max_detections: boxes kept of an image, the best ones.
+    max_detections: boxes to keep per image, the best ones.
     single_label: only a box's best class makes a detection, instead of every class above `conf`.
     max_candidates: boxes that enter suppression, the best ones.
-    prepare_threads: threads that read and letterbox; None: one a core, at most 4.
+    prepare_threads: threads that read and letterbox; None: one per core, at most 4.
     max_pixels, ignore_exif: see docs/preprocessing.md.
     reduced_jpeg: decode large JPEGs at 1/2, 1/4 or 1/8 scale where that still covers the network's input.
     """
@@ -88,7 +88,7 @@ class Detector:
     """
 
     def __init__(self, device: Device, options: DetectOptions, card: CardPreprocessor | None = None) -> None:
-        """Prepare images by `card` where it is given and takes them, by OpenCV else."""
+        """Prepare images with `card` if it is given and accepts them, otherwise with OpenCV."""
         # The pipeline's threads are the parallelism; OpenCV's own would only get in their way.
         cv2.setNumThreads(1)
         keep_freed_memory()
@@ -100,7 +100,7 @@ class Detector:
         )
 
     def detect(self, images: Sequence[ImageRef]) -> list[ImageResult]:
-        """One result an image, in the order given.
+        """One result per image, in the order given.
 
         An image that cannot be read becomes a result with a failure. Raises DeviceError, for all the images
         together, when the device fails.
@@ -108,7 +108,7 @@ class Detector:
         return self._pipeline.run(images)
 
     def close(self) -> None:
-        """Finish what is under way and give the device back; safe to call again."""
+        """Finish pending images and release the device; safe to call again."""
         self._pipeline.close()
         self._device.close()
 
@@ -122,7 +122,7 @@ class Detector:
 
 
 def default_prepare_threads() -> int:
-    """One a core that this process may use, at most 4."""
+    """One per core that this process may use, at most 4."""
     return min(MOST_PREPARE_THREADS, len(os.sched_getaffinity(0)))
 
 

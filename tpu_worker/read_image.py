@@ -153,7 +153,7 @@ def _check_regular(mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise ImageError("the path is a folder, not a file")
     if not stat.S_ISREG(mode):
-        raise ImageError("the path is no regular file (a pipe, socket or device)")
+        raise ImageError("the path is not a regular file (a pipe, socket or device)")
 
 
 def _check_bytes(size: int) -> None:

@@ -1,4 +1,4 @@
-"""`raysail compile`: from an ONNX file to BModels that were compared with it on the chip simulator."""
+"""`raysail compile`: from an ONNX file to BModels, compared with it on the chip simulator."""
 
 from __future__ import annotations
 
@@ -30,48 +30,56 @@ def command(
     *,
     precision: Annotated[str, typer.Option(metavar="|".join(PRECISIONS))] = "fp32",
     batch: Annotated[
-        str | None, typer.Option(metavar="N[,N]", help="images per launch; a BModel for each")
+        str | None, typer.Option(metavar="N[,N]", help="images per launch; one BModel per value")
     ] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="SIDE|HxW[,…]", help="input size, pixels; a BModel for each")
+        str | None, typer.Option(metavar="SIDE|HxW[,…]", help="input size in pixels; one BModel per value")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="images to find INT8's ranges on")
+        Path | None, typer.Option(metavar="FOLDER", help="images to calibrate INT8 on")
     ] = None,
-    calibration_count: Annotated[int, typer.Option(metavar="N", help="how many of them")] = 100,
+    calibration_count: Annotated[int, typer.Option(metavar="N", help="how many of them to use")] = 100,
     method: Annotated[
-        str, typer.Option(metavar="|".join(CALIBRATION_METHODS), help="how the ranges are found")
+        str, typer.Option(metavar="|".join(CALIBRATION_METHODS), help="calibration method")
     ] = "kl",
     fp32_layers: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="mixed: the layers kept in FP32, one a line")
+        Path | None, typer.Option(metavar="FILE", help="mixed: layers to keep in FP32, one per line")
     ] = None,
     fp32_count: Annotated[
-        int, typer.Option(metavar="N", help="mixed without a file: keep the N that suffer most")
+        int,
+        typer.Option(
+            metavar="N", help="mixed without --fp32-layers: keep the N most sensitive layers in FP32"
+        ),
     ] = 8,
     quantised_io: Annotated[
         bool, typer.Option("--quantised-io", help="INT8: 8-bit inputs and outputs")
     ] = False,
     anchors: Annotated[str | None, typer.Option(metavar="yolov7|yolov5|FILE")] = None,
-    class_names: Annotated[Path | None, typer.Option(metavar="FILE", help="one class name per line")] = None,
+    class_names: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="text file with one class name per line")
+    ] = None,
     layout: Annotated[
-        str | None, typer.Option(metavar="NAME", help="how its outputs are read, where that is left open")
+        str | None,
+        typer.Option(metavar="NAME", help="how to read its outputs, if file and shapes leave a choice"),
     ] = None,
     verify_images: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="compare on these; the calibration's or the sample's by default"),
+        typer.Option(metavar="FOLDER", help="images to verify on [the calibration's or the sample's]"),
     ] = None,
     verify_count: Annotated[
-        int, typer.Option(metavar="N", help="on how many of them; 0 leaves it unverified")
+        int, typer.Option(metavar="N", help="how many images to verify on; 0 skips verification")
     ] = 2,
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="gets one folder per build")] = Path("build"),
+    output: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="folder for the builds, one folder each")
+    ] = Path("build"),
     copy_to: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="gets BModel and sidecar as well")
+        Path | None, typer.Option(metavar="FOLDER", help="folder for another copy of BModel and sidecar")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="start of the names, instead of the network's")
+        str | None, typer.Option(metavar="NAME", help="start of the file names [the network's name]")
     ] = None,
 ) -> None:
-    """Compile an ONNX network for BM1684, predict its latency, compare it with the original on the simulator."""
+    """Compile an ONNX network for BM1684, predict its latency, and compare it with the original on the simulator."""
     quantisation = None
     if calibration is not None:
         quantisation = Quantisation(

@@ -1,4 +1,4 @@
-"""`raysail doctor`: whether this host, its cards and its cluster are fit for work, and what to do where they are not."""
+"""`raysail doctor`: whether this host, its cards and its cluster are fit for work, and what to do if not."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ SIGNS = {"ok": "ok", "note": "note", "fail": "FAIL"}
 
 def command(
     *,
-    model: Annotated[Path | None, typer.Option(metavar="FILE", help="check this model file too")] = None,
+    model: Annotated[Path | None, typer.Option(metavar="FILE", help="also check this model file")] = None,
     address: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="check this Ray cluster [RAY_ADDRESS]")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
 ) -> None:
-    """Check this host, its cards and its cluster; exit code 1 when anything fails, 0 else."""
+    """Check this host, its cards and its cluster; the exit code is 1 if anything fails."""
     checks = examine(model=model, address=address)
     failed = sum(check.status == "fail" for check in checks)
     if as_json:
@@ -49,7 +49,7 @@ def command(
 
 
 def examine(*, model: Path | None, address: str | None) -> list[Check]:
-    """Carry out every check."""
+    """Run every check."""
     return run_checks(
         [
             ("packages", check_packages),
@@ -67,7 +67,7 @@ def examine(*, model: Path | None, address: str | None) -> list[Check]:
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """Print a table of 80 columns; a hint stands below what it belongs to."""
+    """Print a table of 80 columns; a hint stands below its check."""
     table = Table(width=WIDTH, show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True)
@@ -79,7 +79,7 @@ def print_checks(checks: Sequence[Check]) -> None:
     Console(file=sys.stdout, width=WIDTH, highlight=False, markup=False).print(table)
 
 
-# Imported when their turn comes: where another distribution's `cluster` is found, that is what has to be said.
+# Imported only when their turn comes: another distribution's `cluster` must become a finding, not an ImportError.
 
 
 def _cards() -> Iterator[Check]:

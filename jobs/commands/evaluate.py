@@ -1,4 +1,4 @@
-"""`raysail evaluate`: mAP and score of a finished run once more, or of anybody's detection files."""
+"""`raysail evaluate`: mAP and score of a finished run, computed again, or of any detection files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DetectionsOption = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="detection files to score instead of a run's")
 ]
 FormatOption = Annotated[
-    DetectionFormat | None, typer.Option(help="format of the detection files; cannot be guessed")
+    DetectionFormat | None, typer.Option(help="format of the detection files; required with --detections")
 ]
 TruthOption = Annotated[
     Path | None,
@@ -32,14 +32,17 @@ TruthOption = Annotated[
     ),
 ]
 ImagesOption = Annotated[
-    str | None, typer.Option(metavar="PATH", help="the images, where YOLO labels need their sizes")
+    str | None, typer.Option(metavar="PATH", help="the images, if YOLO labels need their sizes")
 ]
 NamesOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="a name a line, where neither side names the classes")
+    Path | None,
+    typer.Option(metavar="FILE", help="text file with one name per line, if neither side names the classes"),
 ]
-WhoOption = Annotated[Evaluator | None, typer.Option(help="who computes COCO's mAP [hotcoco, or the run's]")]
+WhoOption = Annotated[
+    Evaluator | None, typer.Option(help="library that computes COCO's mAP [hotcoco, or the run's]")
+]
 ProtocolOption = Annotated[
-    ScoreProtocol | None, typer.Option(help="whose mAP enters the score [voc, or the run's]")
+    ScoreProtocol | None, typer.Option(help="protocol whose mAP enters the score [voc, or the run's]")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
@@ -56,7 +59,7 @@ def command(
     score_protocol: ProtocolOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Score a finished run once more (and update its metrics.json and report), or anybody's detection files."""
+    """Score a finished run again (updating its metrics.json and report), or a folder of detection files."""
     _check_options(run, detections, label_format, ground_truth, images, class_names)
     if run is not None:
         from jobs.derive import evaluate_run
@@ -91,19 +94,19 @@ def _check_options(
     class_names: Path | None,
 ) -> None:
     if (run is None) == (detections is None):
-        raise ConfigurationError("RUN or --detections: must be given, one of the two")
+        raise ConfigurationError("RUN or --detections: exactly one of the two must be given")
     if ground_truth is not None and not ground_truth.exists():
         raise ConfigurationError(
-            f"--ground-truth: must be a file or folder, and '{ground_truth}' is not there"
+            f"--ground-truth: must be a file or folder, and '{ground_truth}' does not exist"
         )
     if run is not None:
         given = {"--label-format": label_format, "--images": images, "--class-names": class_names}
         for name, value in given.items():
             if value is not None:
-                raise ConfigurationError(f"{name}: goes with --detections; a run knows its own")
+                raise ConfigurationError(f"{name}: is only for --detections; a run has its own")
         return
     if detections is not None and not detections.is_dir():
-        raise ConfigurationError(f"--detections: must be a folder, and '{detections}' is none")
+        raise ConfigurationError(f"--detections: must be a folder, and '{detections}' is not one")
     if label_format is None:
         raise ConfigurationError(
             f"--label-format: is required with --detections: {', '.join(get_args(DetectionFormat))} "
@@ -114,7 +117,7 @@ def _check_options(
 
 
 def print_evaluation(result: Evaluation) -> None:
-    """Print the figures for people; `--json` has all of them."""
+    """Print the main figures; `--json` has all of them."""
     coco, yolo, voc = result.map.coco, result.map.yolo, result.map.voc
     rows = [
         ("images", f"{result.images}, {result.objects} objects, {result.detections} detections"),

@@ -30,7 +30,9 @@ def command(
     to: Annotated[ExportFormat, typer.Option("--format", help="what to write")],
     ground_truth: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="COCO JSON whose ids to use [the run's, if it is one]"),
+        typer.Option(
+            metavar="FILE", help="COCO JSON whose ids to use [the run's ground truth, if that is one]"
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="where to write [the run's folder]")
@@ -39,13 +41,13 @@ def command(
     """Write a run's detections as COCO results (detections.coco.json) or CSV (detections.csv, images.csv)."""
     opened = open_run(run)
     if SUCCESS not in opened.store.names(""):
-        raise ConfigurationError(f"RUN: must be finished (go on with it by --resume), and '{run}' is not")
+        raise ConfigurationError(f"RUN: must be finished (continue it with --resume), and '{run}' is not")
     folder = output or _own_folder(opened)
     folder.mkdir(parents=True, exist_ok=True)
     if to == "coco":
         written = export_coco(opened, folder, _coco_truth(opened, ground_truth))
     elif ground_truth is not None:
-        raise ConfigurationError("--ground-truth: goes with --format coco")
+        raise ConfigurationError("--ground-truth: is only for --format coco")
     else:
         written = export_csv(opened, folder)
     sys.stdout.writelines(f"{path}\n" for path in written)
@@ -54,18 +56,18 @@ def command(
 def _own_folder(run: RunFolder) -> Path:
     if not isinstance(run.store, LocalStore):
         raise ConfigurationError(
-            f"--output: is required, since the run lies in an object store: '{run.store.place}'"
+            f"--output: is required because the run is in an object store: '{run.store.place}'"
         )
     return run.store.folder
 
 
 def _coco_truth(run: RunFolder, given: Path | None) -> Path | None:
-    """The JSON whose ids the results speak in; None where they are to count from 1."""
-    told = given or Path(run.record.ground_truth or "")
-    if told.suffix == ".json" and told.is_file():
-        return told
+    """The JSON file whose ids the results use; None if ids count from 1."""
+    truth = given or Path(run.record.ground_truth or "")
+    if truth.suffix == ".json" and truth.is_file():
+        return truth
     if given is not None:
-        raise ConfigurationError(f"--ground-truth: must be a COCO JSON, and '{given}' is none")
+        raise ConfigurationError(f"--ground-truth: must be a COCO JSON file, and '{given}' is not one")
     return None
 
 
@@ -86,9 +88,9 @@ def export_csv(run: RunFolder, folder: Path) -> list[Path]:
 
 
 def export_coco(run: RunFolder, folder: Path, truth: Path | None) -> list[Path]:
-    """Write detections.coco.json, a list in COCO's results format, and images.coco.json, what its ids mean.
+    """Write detections.coco.json, a list in COCO's results format, and images.coco.json, which explains its ids.
 
-    Ids are the truth's, where there is a COCO truth; else images and categories count from 1.
+    Ids are the truth's if there is a COCO truth; otherwise images and categories count from 1.
     """
     image_ids, category_ids = ({}, {}) if truth is None else _ids_of(truth)
     categories = _category_ids(run.class_names, category_ids)
@@ -125,7 +127,7 @@ def _ids_of(truth: Path) -> tuple[Ids, Ids]:
 
 
 def _category_ids(class_names: tuple[str, ...], known: Ids) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Each class's category id; a class that the truth does not name gets one above all of its own."""
+    """Each class's category id; a class that the truth does not name gets one above all of the truth's."""
     class_index(class_names)
     spare = max(known.values(), default=0)
     return np.array(

@@ -1,4 +1,4 @@
-"""`raysail import-weights`: a published YOLOv7 checkpoint becomes ONNX and sidecar, and nothing in it is run."""
+"""`raysail import-weights`: convert a published YOLOv7 checkpoint to ONNX with a sidecar; nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from models.checkpoint.import_weights import ImportedNetwork
 
 AUTHORS_LICENCE: Final = "GPL-3.0"
-"""Under which the YOLOv7 authors publish their weights."""
+"""The licence under which the YOLOv7 authors publish their weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportOptions:
-    """What to make of a checkpoint; `batch` None leaves the number of images open."""
+    """How to convert a checkpoint; `batch` None leaves the number of images open."""
 
     model: str = "auto"
     class_names: tuple[str, ...] | None = None
@@ -35,25 +35,30 @@ def command(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT.pt", help="the authors' checkpoint")],
     *,
     model: Annotated[
-        str, typer.Option(metavar="auto|yolov7-tiny|yolov7|yolov7x|yolov7-e6e", help="which network it is of")
+        str,
+        typer.Option(
+            metavar="auto|yolov7-tiny|yolov7|yolov7x|yolov7-e6e", help="which network it belongs to"
+        ),
     ] = "auto",
     class_names: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="one class name a line, instead of the checkpoint's own"),
+        typer.Option(
+            metavar="FILE", help="text file with one class name per line, instead of the checkpoint's names"
+        ),
     ] = None,
     size: Annotated[str, typer.Option(metavar="SIDE|H,W", help="the network's input, pixels")] = "640",
     batch: Annotated[str, typer.Option(metavar="N|symbolic", help="images per launch")] = "1",
     decoded: Annotated[
-        bool, typer.Option("--decoded", help="one output of boxes instead of raw heads")
+        bool, typer.Option("--decoded", help="one decoded output instead of raw heads")
     ] = False,
     output: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="where the ONNX file and its sidecar go")
+        Path, typer.Option(metavar="FOLDER", help="folder for the ONNX file and its sidecar")
     ] = Path(),
     licence: Annotated[
         str, typer.Option(metavar="TEXT", help="the weights' licence, recorded in the sidecar")
     ] = AUTHORS_LICENCE,
 ) -> None:
-    """Turn a published YOLOv7 checkpoint into ONNX with its sidecar; no code in the checkpoint is run."""
+    """Convert a published YOLOv7 checkpoint to ONNX with a sidecar; no code in the checkpoint is executed."""
     from jobs.inputs.resolve import read_class_names
 
     options = ImportOptions(
@@ -69,7 +74,7 @@ def command(
 
 
 def import_checkpoint(checkpoint: Path, folder: Path, options: ImportOptions) -> list[str]:
-    """Write `<checkpoint>_<H>x<W>[_b<N>][_decoded].onnx` and its sidecar; returns a report, a line each.
+    """Write `<checkpoint>_<H>x<W>[_b<N>][_decoded].onnx` and its sidecar; returns a report as lines.
 
     Raises ModelFileError on a checkpoint that is damaged, hostile or of another network, ConfigurationError on
     options that do not fit it, LibraryError without PyTorch or onnx.
@@ -104,7 +109,7 @@ def _report(imported: ImportedNetwork) -> list[str]:
     form = "training" if imported.implicit else "deploy"
     lines = [
         f"network   {imported.name}, {imported.class_count} classes, {form} form",
-        f"tensors   {imported.loaded} loaded, none missing, none left over",
+        f"tensors   {imported.loaded} loaded, none missing, none unused",
     ]
     if imported.training_only:
         lines.append(f"          {len(imported.training_only)} of auxiliary branches dropped (training only)")
@@ -129,7 +134,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """Read `640` or `384,640` (height, width); raises ConfigurationError."""
     sides = text.replace("x", ",").split(",")
     if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
-        raise ConfigurationError(f"--size must be one side or height,width in pixels, got '{text}'")
+        raise ConfigurationError(f"--size: must be one side or HEIGHT,WIDTH in pixels, got '{text}'")
     return int(sides[0]), int(sides[-1])
 
 
@@ -138,5 +143,5 @@ def parse_batch(text: str) -> int | None:
     if text == "symbolic":
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise ConfigurationError(f"--batch must be a number from 1 on or 'symbolic', got '{text}'")
+        raise ConfigurationError(f"--batch: must be a positive whole number or 'symbolic', got '{text}'")
     return int(text)

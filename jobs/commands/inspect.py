@@ -1,4 +1,4 @@
-"""`raysail inspect`: what a BModel or ONNX file holds, read without any native library."""
+"""`raysail inspect`: what a BModel or ONNX file holds, read without native libraries."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ WIDTH = 80
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="A .bmodel or .onnx file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,  # noqa: FBT002
+    file: Annotated[Path, typer.Argument(help="a .bmodel or .onnx file")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of tables")] = False,  # noqa: FBT002
 ) -> None:
-    """Show what a BModel or ONNX file holds; a damaged file is refused with the place and the rule."""
+    """Show what a BModel or ONNX file holds; a damaged file is refused, naming the place and the rule."""
     suffix = file.suffix.lower()
     if suffix not in MODEL_SUFFIXES:
         raise ConfigurationError(f"file: must be a .bmodel or .onnx file, got '{file}'")
     if not file.is_file():
-        raise ConfigurationError(f"file: there is no file '{file}'")
+        raise ConfigurationError(f"file: '{file}' does not exist")
     model = read_container(file) if suffix == ".bmodel" else read_onnx(file)
     if as_json:
         sys.stdout.buffer.write(to_json(describe(model), indent=2) + b"\n")
@@ -41,7 +41,7 @@ def command(
 
 
 def describe(model: Container | OnnxFile) -> dict[str, Any]:
-    """Return everything that the file says of itself, with its SHA-256, as plain values."""
+    """Return everything that the file states about itself, with its SHA-256, as plain values."""
     content: dict[str, Any] = asdict(model)
     content["sha256"] = file_sha256(model.path)
     content["has_sidecar"] = sidecar_path(model.path).is_file()
@@ -75,7 +75,7 @@ def _stage_tables(title: str, stage: Stage) -> list[Table]:
     facts = {
         "weights": f"{stage.weight_bytes:,} bytes, whole",
         "their SHA-256": stage.weight_sha256 or "",
-        "memory": f"{stage.neuron_bytes:,} bytes for values in between",
+        "memory": f"{stage.neuron_bytes:,} bytes for intermediate values",
         "cores": str(stage.core_count),
         "shapes": "may vary" if stage.is_dynamic else "fixed",
     }

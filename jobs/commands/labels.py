@@ -1,4 +1,4 @@
-"""`raysail labels`: a run's label files once more, from its Parquet, in any of the label formats."""
+"""`raysail labels`: write a run's label files again from its Parquet, in any label format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def command(
         str | None, typer.Option(metavar="FOLDER", help="where to write them [labels/ of the run]")
     ] = None,
 ) -> None:
-    """Write one label file for every image of a run that went through; files that are there are overwritten."""
+    """Write one label file for every image that did not fail; existing files are overwritten."""
     opened = open_run(run)
     store, folder = (opened.store, "labels") if output is None else (open_store(output), ".")
     count = write_labels(

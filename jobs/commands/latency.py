@@ -1,4 +1,4 @@
-"""`raysail latency`: how long the chip takes for a compiled network, and for what; from the compiler's schedule."""
+"""`raysail latency`: how long the chip takes for a compiled network, and where the time goes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,16 @@ DEAREST: Final = 10
 def command(
     source: Annotated[
         Path,
-        typer.Argument(metavar="SIDECAR|BUILD|_0.dat", help="what `raysail compile` left, or its schedule"),
+        typer.Argument(
+            metavar="SIDECAR|BUILD|_0.dat", help="a sidecar or build of `raysail compile`, or its schedule"
+        ),
     ],
     *,
-    layers: Annotated[int, typer.Option(metavar="N", help="how many of the dearest layers")] = DEAREST,
+    layers: Annotated[
+        int, typer.Option(metavar="N", help="how many of the costliest layers to list")
+    ] = DEAREST,
 ) -> None:
-    """Print the chip's predicted time for a launch: in all, by engine, by function, and by layer."""
+    """Print the chip's predicted time for a launch: total, by engine, by function and by layer."""
     spec, report = load(source)
     if report is None:
         for line in describe_sidecar(spec, source):
@@ -43,9 +47,9 @@ def command(
 
 
 def load(source: Path) -> tuple[ModelSpec | None, LatencyReport | None]:
-    """Load what there is of a sidecar, a build's folder or a schedule; raises ConfigurationError for anything else."""
+    """Load a sidecar, a build's folder or a schedule; raises ConfigurationError for anything else."""
     if not source.exists():
-        raise ConfigurationError(f"there is no '{source}'")
+        raise ConfigurationError(f"'{source}' does not exist")
     if source.is_dir():
         build = read_build(source)
         sidecar = sidecar_path(build.bmodel)
@@ -54,7 +58,7 @@ def load(source: Path) -> tuple[ModelSpec | None, LatencyReport | None]:
         return _load_sidecar(source)
     if source.suffix.lower() in MODEL_SUFFIXES:
         raise ConfigurationError(
-            f"'{source}' says nothing of its time: the schedule exists only while it is compiled; name its sidecar, "
+            f"'{source}' does not state its time: the schedule exists only during compilation; name its sidecar, "
             f"its build's folder, or the {SCHEDULE} in there"
         )
     names = source.parent / OPERATIONS
@@ -62,19 +66,19 @@ def load(source: Path) -> tuple[ModelSpec | None, LatencyReport | None]:
 
 
 def _load_sidecar(path: Path) -> tuple[ModelSpec, LatencyReport | None]:
-    """Load a sidecar with the report beside it, if that is of the same compilation."""
+    """Load a sidecar with the report beside it, if there is one of the same compilation."""
     spec = read_sidecar(path)
     beside = latency_path(model_path_of(path))
     if not beside.is_file():
         return spec, None
     report = read_latency(beside)
     if report.prediction != spec.latency:
-        raise ModelFileError(f"'{beside}' is of another compilation than '{path}'")
+        raise ModelFileError(f"'{beside}' is from a different compilation than '{path}'")
     return spec, report
 
 
 def describe(report: LatencyReport, *, batch: int | None, layers: int) -> list[str]:
-    """Describe a report, a line each."""
+    """Describe a report as lines."""
     prediction, engines, roofline = report.prediction, report.engines, report.roofline
     lines = [
         (
@@ -85,11 +89,11 @@ def describe(report: LatencyReport, *, batch: int | None, layers: int) -> list[s
     ]
     if batch is not None and batch > 1:
         image = _pm(prediction.corrected_ms / batch, prediction.uncertainty_ms / batch)
-        lines.append(f"an image of the {batch} in it: {image} ms")
+        lines.append(f"per image of its {batch}: {image} ms")
     lines += [
         (
             f"engines: computing {engines.compute:.1%}, moving data {engines.transfer:.1%} ({engines.transfer_alone:.1%} "
-            f"of the time that is all it does), idle {engines.idle:.1%}"
+            f"of the time nothing else), idle {engines.idle:.1%}"
         ),
         "functions: " + ", ".join(f"{name} {value:.3g} ms" for name, value in report.functions_ms.items()),
         (
@@ -98,7 +102,7 @@ def describe(report: LatencyReport, *, batch: int | None, layers: int) -> list[s
             "TFLOP/s"
         ),
         "",
-        f"the {min(layers, len(report.layers))} dearest of {len(report.layers)} layers (uncorrected):",
+        f"the {min(layers, len(report.layers))} costliest of {len(report.layers)} layers (uncorrected):",
         f"{'share':>6}  {'compute':>10}  {'transfer':>10}  kind        layer",
     ]
     return lines + [
@@ -118,10 +122,10 @@ def describe_sidecar(spec: ModelSpec | None, source: Path) -> list[str]:
     return [
         (
             f"a launch takes {_pm(latency.corrected_ms, latency.uncertainty_ms)} ms on BM1684 ({spec.precision}), "
-            f"predicted by the compiler's schedule; an image of the {spec.batch} in it: {image} ms"
+            f"predicted by the compiler's schedule; per image of its {spec.batch}: {image} ms"
         ),
         f"the schedule itself says {latency.raw_ms:.4g} ms; {latency.note}",
-        "by layer: in the folder that it was compiled in",
+        "by layer: see the folder it was compiled in",
     ]
 
 

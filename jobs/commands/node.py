@@ -17,18 +17,18 @@ command = typer.Typer()
 
 @command.command("start")
 def start(
-    head: Annotated[bool, typer.Option("--head", help="found a cluster on this host")] = False,  # noqa: FBT002
+    head: Annotated[bool, typer.Option("--head", help="start a new cluster on this host")] = False,  # noqa: FBT002
     address: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="the head of the cluster to join")
     ] = None,
     port: Annotated[int, typer.Option(help="the head's port", min=0, max=65535)] = 6379,
     dashboard_port: Annotated[
         int,
-        typer.Option(help="the head's port for jobs and the dashboard, on loopback only", min=0, max=65535),
+        typer.Option(help="the head's port for jobs and the dashboard, loopback only", min=0, max=65535),
     ] = 8265,
     virtual_cards: Annotated[
         int | None,
-        typer.Option(metavar="N", help="register N virtual cards, for devices that need none", min=1),
+        typer.Option(metavar="N", help="register N virtual cards, for devices that need no card", min=1),
     ] = None,
     exclude: Annotated[
         str | None, typer.Option(metavar="IDS", help="numbers of cards to leave alone, like 0,3")
@@ -37,7 +37,7 @@ def start(
         bool, typer.Option("--block", help="stay in the foreground, for a service manager")
     ] = False,
 ) -> None:
-    """Register this host's cards with a Ray cluster that asks every client for its token."""
+    """Register this host's cards with a Ray cluster that requires its token from every client."""
     if head == (address is not None):
         raise ConfigurationError("node start: needs either --head or --address HOST:PORT")
     resources = _resources(virtual_cards, exclude)
@@ -63,7 +63,7 @@ def stop() -> None:
     """Stop the node that `raysail node start` started on this host, and nothing else."""
     node = stop_node()
     _say(
-        "No node of Raysail's runs on this host."
+        "No Raysail node is running on this host."
         if node is None
         else f"Stopped the node (process {node.pid})."
     )
@@ -73,16 +73,14 @@ def _resources(virtual_cards: int | None, exclude: str | None) -> dict[str, floa
     excluded = card_numbers(exclude) if exclude is not None else ()
     if virtual_cards is not None:
         if excluded:
-            raise ConfigurationError(
-                "--exclude: is for real cards, and --virtual-cards registers none of them"
-            )
+            raise ConfigurationError("--exclude: applies to real cards, and --virtual-cards registers none")
         return card_resources(range(virtual_cards), virtual=True)
     found = find_cards(exclude=excluded)
     if found.left_out:
         _say(f"Left alone: {', '.join(map(str, found.left_out))}.")
     if not found.device_ids:
         _say(
-            "No other card is on this host."
+            "There is no other card on this host."
             if found.left_out
             else "No card was found on this host; --virtual-cards N registers virtual ones."
         )

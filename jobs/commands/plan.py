@@ -1,4 +1,4 @@
-"""`raysail plan`: how fast a fleet would be, what holds it up, and how many hosts a deadline needs."""
+"""`raysail plan`: how fast a fleet would be, what limits it, and how many hosts a deadline needs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,10 @@ _AS_JSON = inspect.Parameter(
     "as_json",
     inspect.Parameter.KEYWORD_ONLY,
     default=False,
-    annotation=Annotated[bool, typer.Option("--json", help="the whole plan for programs")],
+    annotation=Annotated[bool, typer.Option("--json", help="print the whole plan as JSON")],
 )
 _command.__signature__ = signature_of(PlanOptions, _AS_JSON)  # type: ignore[attr-defined]
-_command.__doc__ = (
-    "Work out how fast a fleet would be, what holds it up, and how many hosts a deadline needs."
-)
+_command.__doc__ = "Work out how fast a fleet would be, what limits it, and how many hosts a deadline needs."
 command = _command
 
 if __name__ == "__main__":

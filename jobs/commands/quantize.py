@@ -1,4 +1,4 @@
-"""`raysail quantize`: what INT8 costs in accuracy and saves in time, and which few layers are worth keeping in FP32."""
+"""`raysail quantize`: what INT8 costs in accuracy and saves in time, and which layers are worth keeping in FP32."""
 
 from __future__ import annotations
 
@@ -26,29 +26,34 @@ def command(
     network: Annotated[Path, typer.Argument(metavar="NET.onnx", help="a detector with raw heads")],
     *,
     calibration: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="images without truth, to calibrate on and to choose by")
+        Path,
+        typer.Option(metavar="FOLDER", help="images without ground truth, for calibration and selection"),
     ],
-    images: Annotated[Path, typer.Option(metavar="FOLDER", help="other images, to score on")],
-    ground_truth: Annotated[Path, typer.Option(metavar="PATH", help="their truth")],
+    images: Annotated[Path, typer.Option(metavar="FOLDER", help="other images, for scoring")],
+    ground_truth: Annotated[Path, typer.Option(metavar="PATH", help="ground truth of --images")],
     output: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="gets the work; the same command again resumes it")
+        Path, typer.Option(metavar="FOLDER", help="folder for the work; the same command again resumes it")
     ] = Path("build/quantize"),
     report: Annotated[
         Path | None,
-        typer.Option(
-            metavar="STEM", help="results: STEM.json and STEM.md; int8 in the output folder by default"
-        ),
+        typer.Option(metavar="STEM", help="results: STEM.json and STEM.md [int8 in the output folder]"),
     ] = None,
     batch: Annotated[int, typer.Option(metavar="N", help="images per launch")] = 1,
-    calibration_count: Annotated[int, typer.Option(metavar="N", help="images to find ranges on")] = 100,
-    tuning_count: Annotated[int, typer.Option(metavar="N", help="images to choose by, at most 32")] = 16,
+    calibration_count: Annotated[int, typer.Option(metavar="N", help="images to calibrate on")] = 100,
+    tuning_count: Annotated[int, typer.Option(metavar="N", help="images for selection, at most 32")] = 16,
     search_count: Annotated[int, typer.Option(metavar="N", help="images to rank layers on, at most 32")] = 16,
     methods: Annotated[str, typer.Option(metavar="M[,M]", help="calibration methods")] = ",".join(METHODS),
     finalists: Annotated[int, typer.Option(metavar="N", help="networks to score, 3 to 6")] = 6,
-    tolerance: Annotated[float, typer.Option(metavar="AP50", help="what a mixed network may lose")] = 0.005,
-    minutes: Annotated[float, typer.Option(metavar="N", help="of work, earlier runs' counted in")] = 60.0,
+    tolerance: Annotated[
+        float, typer.Option(metavar="AP50", help="AP50 that a mixed network may lose")
+    ] = 0.005,
+    minutes: Annotated[
+        float, typer.Option(metavar="N", help="minutes of work, including earlier runs")
+    ] = 60.0,
     anchors: Annotated[str | None, typer.Option(metavar="yolov7|yolov5|FILE")] = None,
-    class_names: Annotated[Path | None, typer.Option(metavar="FILE", help="one class name per line")] = None,
+    class_names: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="text file with one class name per line")
+    ] = None,
 ) -> None:
     """Compare FP32, INT8 and mixed precision on the chip simulator: accuracy, errors, predicted time, score."""
     options = QuantizeOptions(
@@ -75,7 +80,7 @@ def command(
 
 
 def analyse(network: Path, options: QuantizeOptions, *, report: Callable[[str], None]) -> Study:
-    """Analyse a network and write the report; goes on where an earlier run ended."""
+    """Analyse a network and write the report; resumes where an earlier run ended."""
     tpu_mlir = find_toolchain().record.tpu_mlir
     find_simulator_libraries()
     source = read_network(network, anchors=options.anchors, class_names=options.class_names)
@@ -83,7 +88,7 @@ def analyse(network: Path, options: QuantizeOptions, *, report: Callable[[str], 
     spec = source.check(shape)
     if spec.layout != "heads":
         raise ConfigurationError(
-            f"the errors of raw heads are what is analysed, and '{network}' has the layout '{spec.layout}'"
+            f"NET.onnx: must have raw heads, whose errors are analysed, and '{network}' has the layout '{spec.layout}'"
         )
     split = split_images(options)
     truth = read_truth(options, split, spec.class_names)
@@ -117,7 +122,7 @@ def analyse(network: Path, options: QuantizeOptions, *, report: Callable[[str], 
 
 
 def command_line(network: Path, options: QuantizeOptions) -> str:
-    """Return the command that makes these results, what is default left out but for the counts."""
+    """Return the command that makes these results; of the defaults, only the counts are spelled out."""
     words = ["raysail", "quantize", str(network), "--calibration", str(options.calibration)]
     words += ["--images", str(options.images), "--ground-truth", str(options.ground_truth)]
     words += ["--batch", str(options.batch), "--calibration-count", str(options.calibration_count)]

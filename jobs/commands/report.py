@@ -1,4 +1,4 @@
-"""`raysail report`: a run's page written again, or one page that compares several runs."""
+"""`raysail report`: write a run's page again, or one page that compares several runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def command(
     *,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="[report.html in the run; of several runs comparison.html here]"),
+        typer.Option(
+            metavar="FILE",
+            help="page to write [report.html in the run; comparison.html here for several runs]",
+        ),
     ] = None,
 ) -> None:
     """Write a run's report.html again, or a page that compares several runs."""

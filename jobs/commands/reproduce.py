@@ -1,4 +1,4 @@
-"""`raysail reproduce`: a published result once more, on up to two image sets, measured beside published."""
+"""`raysail reproduce`: reproduce a published result on up to two image sets, measured beside published."""
 
 from __future__ import annotations
 
@@ -15,29 +15,27 @@ DETECTIONS_OUTPUT: Final = Path("result/comparison")
 
 def command(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE.yaml", help="what is to be reproduced, as jobs/bset.yaml")
+        Path | None, typer.Argument(metavar="FILE.yaml", help="what to reproduce, like jobs/bset.yaml")
     ] = None,
     *,
     published: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="detection files that were published, to compare ours with"),
+        typer.Option(metavar="FOLDER", help="published detection files to compare ours with"),
     ] = None,
     detections: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER", help="our files, instead of a run's: only compares, needs no FILE.yaml"
-        ),
+        typer.Option(metavar="FOLDER", help="our detection files: only compare, without FILE.yaml or a run"),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="as for raysail detect, instead of the file's")
+        str | None, typer.Option(metavar="NAME", help="device, as for raysail detect [the file's]")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="where page and runs go, instead of the file's")
+        Path | None, typer.Option(metavar="FOLDER", help="folder for page and runs [the file's]")
     ] = None,
 ) -> None:
-    """Check what is there, run it, and print measured beside published: pass, fail or not measurable."""
+    """Check that everything is there, run it, and print measured beside published: pass, fail or not measurable."""
     if (file is None) == (detections is None):
-        raise ConfigurationError("FILE.yaml or --detections: must be given, one of the two")
+        raise ConfigurationError("FILE.yaml or --detections: exactly one of the two must be given")
     if file is not None:
         raise typer.Exit(reproduce(file, published=published, device=device, output=output))
     if published is None or detections is None:
@@ -48,7 +46,7 @@ def command(
 
 
 def reproduce(path: Path, *, published: Path | None, device: str | None, output: Path | None) -> int:
-    """Check, run and judge; returns the exit code: 0 if something passed and nothing failed, 1 otherwise, 2 for faults.
+    """Check, run and judge; returns the exit code: 0 if something passed and nothing failed, 2 for faults, otherwise 1.
 
     Faults are one line each on standard error; nothing runs then. Raises RaysailError.
     """

@@ -1,4 +1,4 @@
-"""`raysail submit`: `ray job submit` with what is easily forgotten: token, code, absolute output, true exit code."""
+"""`raysail submit`: `ray job submit` with what is easily forgotten: token, code, absolute output, exit code."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def command(
         typer.Option(metavar="URL", help=f"the job server [RAY_API_SERVER_ADDRESS or {DEFAULT_JOB_SERVER}]"),
     ] = None,
     working_dir: Annotated[
-        Path | None, typer.Option(help="folder that travels with the job [this checkout, or this very code]")
+        Path | None, typer.Option(help="folder to send with the job [this checkout, or the code that runs]")
     ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="do not wait for the end")] = False,  # noqa: FBT002
+    detach: Annotated[bool, typer.Option("--detach", help="do not wait for the job to end")] = False,  # noqa: FBT002
 ) -> None:
-    """Submit a detection job to a running cluster, show its log, and exit with its own code."""
+    """Submit a detection job to a running cluster, show its log, and exit with its exit code."""
     check_output(arguments)
     if working_dir is not None and (reason := why_not_a_folder(working_dir)):
         raise ConfigurationError(f"--working-dir: must be a folder, and '{working_dir}' {reason}")
@@ -41,12 +41,12 @@ def command(
     try:
         raise typer.Exit(server.follow(submission_id, sys.stdout.write))
     except KeyboardInterrupt:
-        _say(f"{submission_id} goes on by itself.")
+        _say(f"{submission_id} keeps running.")
         raise
 
 
 def check_output(arguments: Sequence[str]) -> None:
-    """Raise ConfigurationError unless the job's output is absolute or a URL, before anything travels."""
+    """Raise ConfigurationError unless the job's output is absolute or a URL, before anything is sent."""
     output = last_value(arguments, "--output")
     config = last_value(arguments, "--config")
     if output is None and config is not None and Path(config).is_file():

@@ -20,21 +20,25 @@ PICTURE: Final = "sweep.svg"
 
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="the study, as jobs/writeup.yaml")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="the study, like jobs/writeup.yaml")],
     *,
-    only_list: Annotated[bool, typer.Option("--list", help="say what each point is, and run none")] = False,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="list what would become of each point, and run none")
+    ] = False,
     output: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="where tables and runs go, instead of the file's")
+        Path | None, typer.Option(metavar="FOLDER", help="folder for tables and runs [the file's]")
     ] = None,
 ) -> None:
-    """Run every point that can run here, and write one table and one picture of all of them."""
+    """Run every point that can run here, and write one table and one picture of all points."""
     raise typer.Exit(sweep(file, only_list=only_list, output=output))
 
 
 def sweep(path: Path, *, only_list: bool, output: Path | None) -> int:
-    """Run the sweep; returns its exit code: 1 if a point failed, else 0. Points that ran before are not run again.
+    """Run the sweep; returns its exit code: 1 if a point failed, otherwise 0.
 
-    Raises RaysailError for a file or an option that is wrong, and Stopped, after which the same command goes on.
+    Points that finished before are not run again.
+
+    Raises RaysailError for a file or an option that is wrong, and Stopped, after which the same command resumes.
     """
     from jobs.study.run_once import read_job_file
     from jobs.study.sweep_file import Sweep

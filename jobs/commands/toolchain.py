@@ -1,4 +1,4 @@
-"""`raysail toolchain`: whether the vendor's compiler and the chip simulator are installed, and their installation."""
+"""`raysail toolchain`: show or install the vendor's compiler and the chip simulator."""
 
 from __future__ import annotations
 
@@ -40,14 +40,16 @@ def show(context: typer.Context) -> None:
 def install(
     *,
     python: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="the Python 3.10 to use, instead of one that is found")
+        Path | None, typer.Option(metavar="PATH", help="Python 3.10 to use [the first one found]")
     ] = None,
     simulator_only: Annotated[
         bool,
-        typer.Option("--simulator-only", help="only the simulator's three libraries; any Python will do"),
+        typer.Option(
+            "--simulator-only", help="install only the simulator's three libraries; any Python will do"
+        ),
     ] = False,
 ) -> None:
-    """Install the compiler and the simulator (a download of 0.5 GB, 1.8 GB on disk); safe to repeat."""
+    """Install compiler and simulator (0.5 GB download, 1.8 GB on disk); repeatable."""
     with stoppable():
         if simulator_only:
             typer.echo("downloading the compiler's wheel, 312 MB", err=True)
@@ -59,7 +61,7 @@ def install(
 
 
 def describe_state() -> list[str]:
-    """Say what is there, a line each."""
+    """Describe what is installed, as lines."""
     folder = cache_folder()
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     return [

@@ -1,4 +1,4 @@
-"""The command line of a configuration: one option a field, nothing said twice."""
+"""The command line of a configuration: one option per field, nothing stated twice."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    """The option of a configuration's field; its value stays text, for the configuration alone says what it may be."""
+    """The option of a configuration's field; its value stays text for the configuration to check."""
     flag = "--" + option_name(name)
     shown_default = "" if field.default in (None, False) or field.is_required() else f" [{field.default}]"
     help_text = f"{field.description}{shown_default}"

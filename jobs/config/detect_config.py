@@ -1,7 +1,7 @@
 """DetectConfig: every option of a detection job, parsed once, whether it comes from the command line or YAML.
 
-An option's name, default, limits and help text stand here and nowhere else: `jobs/config/command_options.py` makes the command
-line of it, and a YAML key is the option's name without its dashes in front.
+An option's name, default, limits and help text stand here and nowhere else: `jobs/config/command_options.py` builds
+the command line from it, and a YAML key is the option's name without the leading dashes.
 """
 
 from __future__ import annotations
@@ -58,87 +58,91 @@ class DetectConfig(OptionsModel):
         "(s3://, gs://, hdfs://, file://) of a folder",
     )
     model: Path | None = Field(
-        default=None, description="x.bmodel or x.onnx, its sidecar beside it if it has one"
+        default=None, description="x.bmodel or x.onnx, with its sidecar beside it if there is one"
     )
     ground_truth: str | None = Field(
         default=None,
         description="COCO JSON, folder of YOLO labels, or folder of the VOC tool's files; enables mAP",
     )
-    device: DeviceChoice = Field(default="auto", description="auto: a card if there is one, else cpu")
+    device: DeviceChoice = Field(default="auto", description="auto: a card if there is one, otherwise cpu")
     cards: int | None = Field(
         default=None,
         ge=1,
         le=MOST_CARDS,
-        description="cards to use at most; without cards, virtual ones to start [all, or 1]",
+        description="most cards to use; on a host without cards, virtual cards to start [all, or 1]",
     )
     exclude: str | None = Field(
         default=None,
-        description="numbers of this host's cards to leave alone, like 0,3; on a cluster, node start has it",
+        description="numbers of this host's cards to leave alone, like 0,3; on a cluster, use node start --exclude",
         json_schema_extra={"metavar": "IDS"},
     )
     conf: float = Field(
         default=DEFAULT_CONF,
         gt=CONF_ABOVE,
         lt=CONF_BELOW,
-        description="confidence that a detection must be above",
+        description="confidence that a detection must exceed",
     )
     iou: float = Field(
         default=DEFAULT_IOU,
         ge=IOU_LEAST,
         le=IOU_MOST,
-        description="overlap above which NMS drops the weaker box",
+        description="IoU above which NMS drops the weaker of two boxes",
     )
     max_detections: int = Field(
         default=DEFAULT_DETECTIONS,
         ge=1,
         le=MOST_DETECTIONS,
-        description="detections kept an image, best first",
+        description="detections to keep per image, best first",
     )
     single_label: bool = Field(
-        default=False, description="only the best class of a box, instead of every class"
+        default=False, description="keep only the best class of each box instead of every class"
     )
     anchors: str | None = Field(
         default=None,
-        description="yolov7, yolov5 or a file: what raw heads need without a sidecar",
+        description="anchors of raw heads without a sidecar: yolov7, yolov5 or a file",
     )
     layout: LayoutName | None = Field(
         default=None,
-        description="how the outputs are read, where file and shapes leave a choice (docs/models.md)",
+        description="how to read the outputs, if file and shapes leave a choice (docs/models.md)",
         json_schema_extra={"metavar": "|".join(LAYOUTS)},
     )
     class_names: Path | None = Field(
-        default=None, description="text file, a name a line, instead of the sidecar's"
+        default=None, description="text file with one name per line, instead of the sidecar's names"
     )
     preprocess: PreprocessName = Field(default="opencv", description="where images are decoded and resized")
     reduced_jpeg: bool = Field(
-        default=False, description="decode large JPEGs at reduced scale: faster, slightly other pixels"
+        default=False, description="decode large JPEGs at reduced scale: faster, slightly different pixels"
     )
-    ignore_exif: bool = Field(default=False, description="do not turn images as their EXIF orientation says")
+    ignore_exif: bool = Field(
+        default=False, description="do not rotate images according to their EXIF orientation"
+    )
     output: str | None = Field(default=None, description="folder of the run [result/<date>-<model>]")
     resume: bool = Field(
-        default=False, description="go on with the run in --output; starts it where there is none"
+        default=False, description="resume the run in --output, or start it if there is none"
     )
     shard_size: int | None = Field(
-        default=None, ge=1, le=MOST_SHARD_SIZE, description="images a shard [from images and cards]"
+        default=None, ge=1, le=MOST_SHARD_SIZE, description="images per shard [depends on images and cards]"
     )
     shard_deadline: float | None = Field(
-        default=None, gt=0, description="seconds a shard may take [from measured times]"
+        default=None, gt=0, description="seconds that a shard may take [from measured times]"
     )
     max_failed: int | None = Field(
-        default=None, ge=0, description="failed images above which the exit code is 3 [no limit, but not all]"
+        default=None, ge=0, description="exit with code 3 if more images than this fail [only if all fail]"
     )
     limit: int | None = Field(default=None, ge=1, description="only the first N images")
     label_format: LabelFormat = Field(default="yolo", description="format of the label files")
-    evaluator: Evaluator = Field(default=DEFAULT_EVALUATOR, description="who computes COCO's mAP")
+    evaluator: Evaluator = Field(default=DEFAULT_EVALUATOR, description="library that computes COCO's mAP")
     score_protocol: ScoreProtocol = Field(
-        default=DEFAULT_SCORE_PROTOCOL, description="whose mAP enters the score"
+        default=DEFAULT_SCORE_PROTOCOL, description="protocol whose mAP enters the score"
     )
     save_images: int = Field(default=0, ge=0, description="annotated images to write, worst first")
     service_ms: float | None = Field(
-        default=None, gt=0, description="the timed device's time a launch (one batch)"
+        default=None, gt=0, description="time that the timed device takes per launch (one batch), ms"
     )
-    fault_file: Path | None = Field(default=None, description="the timed device's faults, for rehearsals")
-    address: str | None = Field(default=None, description="Ray cluster to join [a local one of its own]")
+    fault_file: Path | None = Field(
+        default=None, description="file that arms faults of the timed device, for rehearsals"
+    )
+    address: str | None = Field(default=None, description="Ray cluster to join [start a local one]")
     no_wait: bool = Field(
         default=False, description="fail instead of waiting for a card that another job holds"
     )
@@ -153,7 +157,7 @@ class DetectConfig(OptionsModel):
     @field_validator("exclude", mode="before")
     @classmethod
     def _is_card_numbers(cls, value: Any) -> Any:
-        """One number may be a number in YAML."""
+        """A single card may be given as a number in YAML."""
         text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if isinstance(text, str):
             try:
@@ -191,7 +195,7 @@ class DetectConfig(OptionsModel):
         if self.output == "":
             raise ValueError("output: must not be empty")
         if self.resume and self.output is None:
-            raise ValueError("resume: needs output, the folder of the run to go on with")
+            raise ValueError("resume: needs output, the folder of the run to resume")
         self._check_output_under_a_job()
         return self
 
@@ -202,8 +206,8 @@ class DetectConfig(OptionsModel):
             raise ValueError(f"exclude: needs a device with real cards, got device {self.device}")
         if address := cluster_address(self.address):
             raise ValueError(
-                f"exclude: is for this host's cards in a job of its own, and the job joins the cluster at '{address}'; "
-                "there 'raysail node start --exclude' leaves cards out"
+                f"exclude: applies to this host's cards in a local job, but this job joins the cluster at '{address}'; "
+                "use 'raysail node start --exclude' on its hosts"
             )
 
     def _check_output_under_a_job(self) -> None:
@@ -226,9 +230,10 @@ def running_as_ray_job() -> bool:
 
 
 def parse_config(given: Mapping[str, Any], *, config_file: Path | None = None) -> DetectConfig:
-    """Make a DetectConfig of options given by name; a YAML file supplies what they leave out.
+    """Make a DetectConfig from options given by name; a YAML file supplies what they leave out.
 
-    Raises ConfigurationError with one line that names option or key, rule, value, and the YAML file if it is there.
+    Raises ConfigurationError with one line that names the option, rule and value, and the YAML file if the value
+    is from there.
     """
     from_file = read_yaml_mapping(config_file) if config_file else {}
     merged = {**from_file, **given}

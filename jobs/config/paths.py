@@ -1,4 +1,4 @@
-"""What a path that a user named really is, for one clear sentence instead of a failure later on."""
+"""What a path given by a user really is, so that one clear sentence replaces a failure later on."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 
 
 def why_not_a_file(path: Path) -> str | None:
-    """Why a path is no file that this process may read, as the end of a sentence; None when it is one."""
+    """Why a path is not a file that this process may read, as the end of a sentence; None if it is one."""
     mode = _mode(path)
     if isinstance(mode, str):
         return mode
     if stat.S_ISDIR(mode):
         return "is a folder"
     if not stat.S_ISREG(mode):
-        return "is no regular file"
-    return None if os.access(path, os.R_OK) else "may not be read by this user"
+        return "is not a regular file"
+    return None if os.access(path, os.R_OK) else "cannot be read by this user"
 
 
 def why_not_a_folder(path: Path) -> str | None:
-    """Why a path is no folder that this process may list, as the end of a sentence; None when it is one."""
+    """Why a path is not a folder that this process may list, as the end of a sentence; None if it is one."""
     mode = _mode(path)
     if isinstance(mode, str):
         return mode
     if not stat.S_ISDIR(mode):
-        return "is no folder"
-    return None if os.access(path, os.R_OK | os.X_OK) else "may not be read by this user"
+        return "is not a folder"
+    return None if os.access(path, os.R_OK | os.X_OK) else "cannot be read by this user"
 
 
 def why_neither_file_nor_folder(path: Path) -> str | None:
-    """Why a path is neither of the two; None when it is one of them and may be read."""
+    """Why a path is neither a readable file nor a readable folder; None if it is one of them."""
     as_file, as_folder = why_not_a_file(path), why_not_a_folder(path)
     if as_file is None or as_folder is None:
         return None
@@ -45,4 +45,4 @@ def _mode(path: Path) -> int | str:
     except OSError as error:  # a folder that may not be searched, a name that is too long, a ring of links
         return f"cannot be reached: {error.strerror}"
     except ValueError:
-        return "is no possible name of a file"
+        return "is not a possible file name"

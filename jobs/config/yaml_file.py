@@ -1,4 +1,4 @@
-"""A YAML file of options: one mapping, no key twice, and no surprise that a plain YAML loader would let pass."""
+"""A YAML file of options: one mapping, no duplicate keys, and none of the surprises that a plain YAML loader allows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class OptionsModel(ExactModel):
 
 
 def read_yaml_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file that must hold one mapping with text keys, none of them twice; `_` in a key becomes `-`."""
+    """Read a YAML file that must hold one mapping with text keys, no duplicates; `_` in a key becomes `-`."""
     try:
         data = path.read_bytes()
         if len(data) > LARGEST_FILE_BYTES:
@@ -35,7 +35,7 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
         document = yaml.load(data, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader, made stricter
     except OSError as error:
         raise ConfigurationError(f"--config: cannot read '{path}': {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, a date that is none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are not text, an impossible date
         reason = " ".join(str(error).split())
         raise ConfigurationError(f"--config: '{path}' is not YAML: {reason}") from None
     except RecursionError:

@@ -1,1 +1,1 @@
-"""What people see on the terminal, and the signals they send from it."""
+"""What users see on the terminal, and the signals they send from it."""

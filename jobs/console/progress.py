@@ -1,4 +1,4 @@
-"""Tells people how a run goes: a live line with ETA on a terminal, a plain line now and then in a log."""
+"""Progress of a run: a live line with ETA on a terminal, a plain line from time to time in a log."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class RunProgress:
             self._line()
 
     def tell(self, sentence: str) -> None:
-        """Say something that people should not miss."""
+        """Print something that users should not miss."""
         if self._live:
             self._live.console.print(sentence, markup=False, highlight=False)
         else:

@@ -1,8 +1,8 @@
-"""SIGTERM and Ctrl-C end a run in good order: what is done gets committed, and the way to go on is said.
+"""SIGTERM and Ctrl-C end a run in good order: finished work is committed, and the user learns how to resume.
 
-Python runs a signal's handler in the main thread, between two of its own instructions. Where that thread waits in a
-library for a process or a disk that does not answer, no handler ever runs. So a thread of its own is woken by each
-signal, and ends the program where the main thread has not done so in time.
+Python runs a signal's handler in the main thread, between two of its own instructions. While that thread waits in a
+library for a process or a disk that does not answer, no handler runs. So each signal also wakes a guard thread, which
+ends the program if the main thread has not done so in time.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Stopped(RunError):
 class StopRequest:
     """Whether the run was asked to stop; the signal's handler raises Stopped at once.
 
-    Ray's calls do not bear that, hence two exceptions: in `deferred` the request is only noted, and `check` raises
-    it; in `while_ray_starts` the handler raises SystemExit, which Ray lets pass where it would swallow an error.
+    Ray's calls do not survive that, hence two exceptions: in `deferred` the request is only noted, and `check` raises
+    it; in `while_ray_starts` the handler raises SystemExit, which Ray lets through where it would swallow an error.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class StopRequest:
 
     @contextmanager
     def deferred(self, *, tell: Callable[[str], None] | None = None) -> Iterator[None]:
-        """Hold the request back until the end of the `with` block, or until `check`.
+        """Defer the request to the end of the `with` block, or to `check`.
 
         tell: gets a sentence, from another thread, once `check` has not been called for STALL_NOTICE_S.
         """
@@ -69,13 +69,13 @@ class StopRequest:
         self.check()
 
     def _notice_stalls(self, tell: Callable[[str], None], ended: threading.Event) -> None:
-        told = False
+        notified = False
         while not ended.wait(1.0):
             quiet_s = time.monotonic() - self._checked_s
             if quiet_s < STALL_NOTICE_S:
-                told = False
-            elif not told:
-                told = True
+                notified = False
+            elif not notified:
+                notified = True
                 tell(
                     f"nothing has moved for {quiet_s:.0f} s: Ray or the output folder does not answer; "
                     "still waiting (Ctrl-C or SIGTERM stops)"
@@ -83,7 +83,7 @@ class StopRequest:
 
     @contextmanager
     def while_ray_starts(self) -> Iterator[None]:
-        """Keep hold of the signals, although Ray puts a handler of its own in place, which exits."""
+        """Keep control of the signals although Ray installs its own handler, which exits."""
         self._raise = SystemExit
         try:
             yield
@@ -95,7 +95,7 @@ class StopRequest:
         self.install()
 
     def install(self) -> None:
-        """Take the signals over, if this is the main thread."""
+        """Take over the signals, if this is the main thread."""
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
                 signal.signal(number, self._take)
@@ -110,10 +110,10 @@ class StopRequest:
 
 @contextmanager
 def stoppable(*, limit_s: float = STOP_LIMIT_S) -> Iterator[StopRequest]:
-    """Take SIGTERM and SIGINT over for the length of a `with` block.
+    """Take over SIGTERM and SIGINT for the length of a `with` block.
 
-    limit_s: after a signal, the seconds in which the block must end; the program is ended then, with a line and
-    code 1. At a second signal that is done at once.
+    limit_s: seconds that the block may take to end after a signal; then the program exits, with a line and code 1.
+    A second signal ends it at once.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -131,7 +131,7 @@ def stoppable(*, limit_s: float = STOP_LIMIT_S) -> Iterator[StopRequest]:
 
 @contextmanager
 def _ended_in_time(limit_s: float) -> Iterator[None]:
-    """End the program when the `with` block has not ended `limit_s` after a signal."""
+    """End the program if the `with` block has not ended `limit_s` after a signal."""
     signalled, wake_up = os.pipe()
     os.set_blocking(wake_up, False)
     before = signal.set_wakeup_fd(wake_up, warn_on_full_buffer=False)

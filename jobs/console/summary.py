@@ -1,4 +1,4 @@
-"""The short table at the end of a run, for people; at most 80 columns wide. Every number is from metrics.json."""
+"""The short table at the end of a run; at most 80 columns wide. Every number is from metrics.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.run.folder import RunFolder
 
 WIDTH = 80
 MOST_CLASSES = 10
-# What people open first, in that order, and what lies there.
+# What users open first, in this order, and what each one is.
 WRITTEN = {
     "report.html": "",
     "labels": "/",
@@ -22,9 +22,9 @@ WRITTEN = {
 
 
 def print_summary(metrics: Metrics, run: RunFolder) -> None:
-    """Print a run's figures and where its files lie."""
+    """Print a run's figures and where its files are."""
     console = Console(
-        # Class and file names may hold brackets, which are no mark-up.
+        # Class and file names may contain brackets, which are not mark-up.
         file=sys.stdout,
         width=None if sys.stdout.isatty() else WIDTH,
         highlight=False,
@@ -63,7 +63,7 @@ def _figures(metrics: Metrics) -> Table:
 def _add_map_rows(table: Table, metrics: Metrics) -> None:
     if metrics.map is None:
         table.add_row(
-            "mAP", "unknown (no ground truth)" if metrics.device != "timed" else "none (made-up detections)"
+            "mAP", "unknown (no ground truth)" if metrics.device != "timed" else "none (synthetic detections)"
         )
         return
     coco, yolo, voc = metrics.map.coco, metrics.map.yolo, metrics.map.voc

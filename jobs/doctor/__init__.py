@@ -1,1 +1,1 @@
-"""What `raysail doctor` looks at."""
+"""The checks of `raysail doctor`."""

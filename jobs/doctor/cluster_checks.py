@@ -1,4 +1,4 @@
-"""What `raysail doctor` asks about Ray: is the cluster there, does it let us in, does it keep strangers out."""
+"""The checks of cards and cluster: who uses the cards, and whether the cluster lets us in and keeps others out."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ TOKEN_HINT = "copy the head's ~/.ray/auth_token here, or set RAY_AUTH_TOKEN or R
 
 
 def check_cluster(address: str | None) -> Iterator[Check]:
-    """The cluster of an option or of RAY_ADDRESS; without one there is nothing to reach."""
+    """The cluster named by an option or RAY_ADDRESS; without one there is nothing to check."""
     address = cluster_address(address)
     if not address:
-        hint = "none named: a job starts a local one for itself; --address HOST:PORT checks another"
+        hint = "none named: a job starts a local one; --address HOST:PORT checks another"
         yield Check(name="Ray cluster", status="note", found=f"Ray {version('ray')}, no cluster", hint=hint)
         return
     if (reason := _why_unreachable(address)) is not None:
@@ -51,7 +51,7 @@ def check_cluster(address: str | None) -> Iterator[Check]:
 
 
 def describe(address: str, status: ClusterStatus) -> Iterator[Check]:
-    """Judge what a cluster shows of itself."""
+    """The checks that a cluster's status answers."""
     cards = f"{status.real_cards} cards, {status.virtual_cards} virtual ones"
     found = f"'{address}': {status.nodes} node(s), {cards}, Ray {status.ray_version or 'of unknown version'}"
     mine = {
@@ -63,13 +63,13 @@ def describe(address: str, status: ClusterStatus) -> Iterator[Check]:
         for name, (theirs, own) in mine.items()
         if theirs not in {"", own}
     ]
-    hint = f"Ray wants the same versions everywhere: {'; '.join(other)}" if other else ""
+    hint = f"Ray requires the same versions everywhere: {'; '.join(other)}" if other else ""
     yield Check(name="Ray cluster", status="fail" if other else "ok", found=found, hint=hint)
     if status.wants_token:
         yield Check(name="Ray token", status="ok", found="the cluster refuses a client without its token")
     else:
-        hint = "whoever reaches it runs code on it: start it with 'raysail node start', or set RAY_AUTH_MODE=token"
-        yield Check(name="Ray token", status="fail", found="the cluster lets in everybody", hint=hint)
+        hint = "whoever can reach it can run code on it: start it with 'raysail node start', or set RAY_AUTH_MODE=token"
+        yield Check(name="Ray token", status="fail", found="the cluster accepts any client", hint=hint)
 
 
 def _why_unreachable(address: str) -> str | None:
@@ -79,22 +79,22 @@ def _why_unreachable(address: str) -> str | None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_WITHIN_S).close()
     except (OSError, OverflowError) as error:
-        return f"nothing answers there ({getattr(error, 'strerror', None) or error})"
+        return f"nothing answers ({getattr(error, 'strerror', None) or error})"
     return None
 
 
 DRIVER_VERSION = Path("/proc/bmsophon/driver_version")
 DEVICES = Path("/dev")
-# For other hosts the SDK has SAIL's source, to be built with the very Python that will import it.
+# For other hosts the SDK has SAIL's source, to be built with the same Python that will import it.
 SAIL_WHEELS = (
     "the vendor's SDK has wheels for Python 3.8 and 3.10 on ARM hosts; elsewhere build SAIL from the SDK"
 )
 
-SILENT = "its driver may hang: see 'dmesg', reset the card or reload the driver; if that hangs too, restart the host"
+SILENT = "its driver may hang: see 'dmesg', then reset the card or reload the driver; if that hangs too, restart the host"
 
 
 def check_cards(device_folder: Path = DEVICES) -> Iterator[Check]:
-    """The cards, who told of them, their state and their users."""
+    """The cards, how they were found, their state and their users."""
     files = sorted(path.name for path in device_folder.glob("bm-sophon*"))
     try:
         found = find_cards(device_folder=device_folder)
@@ -114,27 +114,27 @@ def check_cards(device_folder: Path = DEVICES) -> Iterator[Check]:
         return
     numbers = ", ".join(map(str, found.device_ids))
     yield Check(name="cards", status="ok", found=f"{numbers}, found by {found.source}")
-    # All at once: each that hangs is waited for.
+    # All at once: each one that hangs costs its timeout.
     with ThreadPoolExecutor(len(found.device_ids)) as pool:
         states = list(pool.map(_state_of, found.device_ids))
     for device_id, state in zip(found.device_ids, states, strict=True):
         yield state
         if users := card_users(device_id, device_folder=device_folder):
             hint = (
-                "a job waits for a card that Raysail holds; another program's share of a card slows jobs down"
+                "a job waits for a card held by Raysail; a card shared with another program slows jobs down"
             )
             yield Check(name=f"card {device_id} users", status="note", found="; ".join(users), hint=hint)
 
 
 def check_driver(version_file: Path = DRIVER_VERSION, device_folder: Path = DEVICES) -> Iterator[Check]:
-    """The kernel's driver and libsophon, which come from one SDK."""
+    """The kernel driver and libsophon, which come from the same SDK."""
     has_cards = any(device_folder.glob("bm-sophon*"))
     missing = "fail" if has_cards else "note"
     try:
         driver = " ".join(version_file.read_text(encoding="utf-8", errors="replace").split())
         yield Check(name="driver", status="ok", found=driver)
     except OSError:
-        # A module whose own processor runs Linux has the driver in its kernel and no such file.
+        # A module whose own processor runs Linux has the driver built into its kernel, without this file.
         hint = "needed for a card: install the vendor's driver, or see 'lsmod' for bmsophon"
         yield Check(name="driver", status="note", found=f"no '{version_file}'", hint=hint)
     try:
@@ -150,19 +150,19 @@ def check_driver(version_file: Path = DRIVER_VERSION, device_folder: Path = DEVI
 
 
 def check_sail(device_folder: Path = DEVICES) -> Iterator[Check]:
-    """Whether SAIL is there for this Python, and whether it can really be loaded."""
+    """Whether SAIL is installed for this Python, and whether it loads."""
     python = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {platform.machine()}"
     if not has_sail():
         others = sail_builds()
         found = f"not for {python}" + (f", only {', '.join(others)}" if others else "")
         has_cards = any(device_folder.glob("bm-sophon*"))
-        instead = "jobs use libsophon's libbmrt meanwhile" if has_cards else "only for cards"
+        instead = "until then jobs use libsophon's libbmrt" if has_cards else "only for cards"
         yield Check(name="SAIL", status="note", found=found, hint=f"{SAIL_WHEELS} ({instead})")
         return
     try:
         number = sail_version()
     except (LibraryError, DeviceError) as error:
-        # pip takes such a wheel for any Python: its name says py3-none-any.
+        # pip installs such a wheel into any Python: its name says py3-none-any.
         hint = f"a wheel built for another Python, or no libsophon: {SAIL_WHEELS}"
         yield Check(name="SAIL", status="fail", found=str(error), hint=hint)
         return
@@ -170,7 +170,7 @@ def check_sail(device_folder: Path = DEVICES) -> Iterator[Check]:
 
 
 def check_model(path: Path) -> Iterator[Check]:
-    """Whether a model file is whole, for this chip, and described."""
+    """Whether a model file is intact, for this chip, and has a sidecar."""
     try:
         chip = read_container(path).chip if path.suffix.lower() == ".bmodel" else None
         if chip not in {None, CHIP}:
@@ -193,12 +193,12 @@ def check_model(path: Path) -> Iterator[Check]:
     if sidecar_path(path).is_file():
         yield Check(name="model", status="ok", found=found)
     else:
-        hint = "no sidecar: strides and classes are inferred, --anchors and --class-names are yours to give"
+        hint = "no sidecar: strides and classes are inferred; give --anchors and --class-names"
         yield Check(name="model", status="note", found=found, hint=hint)
 
 
 def sail_builds() -> list[str]:
-    """The Pythons that installed files of SAIL are for, by the files' names."""
+    """The Python versions that the installed SAIL files are for, by their names."""
     try:
         spec = importlib.util.find_spec("sophon")
     except (ImportError, ValueError):
@@ -213,7 +213,7 @@ def _state_of(device_id: int) -> Check:
     try:
         health = read_card_isolated(device_id)
     except LibraryError as error:
-        hint = f"its state is read through SAIL or libsophon: {error}"
+        hint = f"reading its state needs SAIL or libsophon: {error}"
         return Check(name=name, status="note", found="unknown", hint=hint)
     except DeviceError as error:
         return Check(name=name, status="fail", found=str(error), hint=SILENT)

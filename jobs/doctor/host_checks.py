@@ -1,4 +1,4 @@
-"""What `raysail doctor` asks of any host: packages, Python, disks, the chip simulator, the compiler."""
+"""The checks of any host: packages, Python, disks, the chip simulator, the compiler."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ DISTRIBUTION = "raysail"
 PACKAGES = ("bmodel", "data", "models", "tpu_worker", "cluster", "jobs")
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
 LEAST_FREE_BYTES = 2_000_000_000
-RAY_FULL = 0.95  # from here on Ray stores no more objects on the disk
+RAY_FULL = 0.95  # above this, Ray spills no more objects to the disk
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def check_packages(root: Path = ROOT) -> Iterator[Check]:
-    """Whether all six packages are Raysail's own: other distributions have a `cluster`, a `data`, a `models` too."""
+    """Whether all six packages are Raysail's own: other distributions have a `cluster`, `data` or `models` too."""
     foreign = {
         name: place
         for name in PACKAGES
@@ -46,7 +46,7 @@ def check_packages(root: Path = ROOT) -> Iterator[Check]:
     try:
         installed = f"{DISTRIBUTION} {distribution(DISTRIBUTION).version}"
     except PackageNotFoundError:
-        installed = "not installed, run as it lies"
+        installed = "not installed, run from a checkout"
     found = f"all six are Raysail's own, in '{root}' ({installed})"
     others = _other_owners()
     if others:
@@ -57,7 +57,7 @@ def check_packages(root: Path = ROOT) -> Iterator[Check]:
 
 
 def check_python() -> Iterator[Check]:
-    """Python's version, and the libraries whose versions figures depend on."""
+    """Python's version, and the libraries on whose versions the figures depend."""
     running = sys.version_info[:2]
     fits = OLDEST_PYTHON <= running <= NEWEST_PYTHON
     oldest, newest = (".".join(map(str, pair)) for pair in (OLDEST_PYTHON, NEWEST_PYTHON))
@@ -74,12 +74,12 @@ def check_python() -> Iterator[Check]:
         name="libraries",
         status="fail" if missing else "ok",
         found=", ".join(f"{name} {number or 'missing'}" for name, number in known.items()),
-        hint=f"install {', '.join(missing)}: 'pip install {DISTRIBUTION}' brings them" if missing else "",
+        hint=f"install {', '.join(missing)}: 'pip install {DISTRIBUTION}' installs them" if missing else "",
     )
 
 
 def check_disks(folders: dict[str, Path] | None = None) -> Iterator[Check]:
-    """Room for results, fetched files and Ray's session."""
+    """Space for results, fetched files and Ray's session."""
     folders = folders or {
         "results": Path.cwd(),
         "cache": cache_folder(),
@@ -91,25 +91,27 @@ def check_disks(folders: dict[str, Path] | None = None) -> Iterator[Check]:
         found = f"{usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB free in '{folder}'"
         name = f"disk, {what}"
         if not os.access(place, os.W_OK):
-            hint = f"this user may not write into '{place}'"
+            hint = f"this user cannot write to '{place}'"
             yield Check(name=name, status="note" if what == "results" else "fail", found=found, hint=hint)
         elif usage.free < LEAST_FREE_BYTES:
-            hint = f"make room: {LEAST_FREE_BYTES / 1e9:.0f} GB are the least to work with"
+            hint = f"free some space: at least {LEAST_FREE_BYTES / 1e9:.0f} GB are needed"
             yield Check(name=name, status="fail", found=found, hint=hint)
         elif usage.used / usage.total > RAY_FULL:
-            hint = f"over {RAY_FULL:.0%} full: Ray moves no objects to such a disk any more"
+            hint = f"over {RAY_FULL:.0%} full: Ray no longer spills objects to this disk"
             yield Check(name=name, status="note", found=found, hint=hint)
         else:
             yield Check(name=name, status="ok", found=found)
 
 
 def check_simulator() -> Iterator[Check]:
-    """Whether this machine can run the chip simulator, and whether its libraries are there and whole."""
+    """Whether this machine can run the chip simulator, and whether its libraries are present and intact."""
     machine = f"{platform.machine()} {platform.system()}, {' '.join(platform.libc_ver())}"
     try:
         check_machine()
     except LibraryError as error:
-        yield Check(name="machine", status="note", found=machine, hint=f"{error}; cards and the CPU work")
+        yield Check(
+            name="machine", status="note", found=machine, hint=f"{error}; cards and the CPU still work"
+        )
         return
     yield Check(name="machine", status="ok", found=f"{machine}: fit for the chip simulator")
     try:
@@ -128,8 +130,8 @@ def check_simulator() -> Iterator[Check]:
         name="simulator",
         status="note" if other else "ok",
         found=f"libbmrt in '{libraries.runtime.parent}'"
-        + (f", another {' and '.join(other)}" if other else ""),
-        hint="damaged, or of another version than the tested one" if other else "",
+        + (f", with a different {' and '.join(other)}" if other else ""),
+        hint="damaged, or a version other than the tested one" if other else "",
     )
 
 
@@ -153,7 +155,7 @@ def _place_of(package: str) -> Path | None:
 
 
 def _other_owners() -> list[str]:
-    """Other installed distributions that hold a package of the same name as one of ours."""
+    """Other installed distributions with a package of the same name as one of ours."""
     owners = packages_distributions()
     return sorted({owner for name in PACKAGES for owner in owners.get(name, ()) if owner != DISTRIBUTION})
 
@@ -170,7 +172,7 @@ Status = Literal["ok", "note", "fail"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """A check's outcome. note: something is not there that not everybody needs. hint: what to do; empty when ok."""
+    """A check's outcome. note: something that not everybody needs is missing. hint: what to do; empty if ok."""
 
     name: str
     status: Status
@@ -183,14 +185,14 @@ class Check:
 
 
 def run_checks(checks: Iterable[tuple[str, Callable[[], Iterable[Check]]]]) -> list[Check]:
-    """Run named groups of checks; one that cannot be carried out has failed, and the others go on."""
+    """Run named groups of checks; one that cannot be run fails, and the others continue."""
     outcome: list[Check] = []
     for name, group in checks:
         try:
             outcome += group()
         except (RaysailError, ImportError, OSError) as error:
             reason = " ".join(f"{error}".split())
-            hint = "this check could not be carried out; see the reason"
+            hint = "this check could not be run; see the reason"
             outcome.append(
                 Check(name=name, status="fail", found=f"{type(error).__name__}: {reason}", hint=hint)
             )

@@ -130,7 +130,7 @@ def read_metrics(run: RunFolder) -> Metrics:
         if SUCCESS in run.store.names(""):
             raise RunError(f"'{run.store.place}/{METRICS}' is missing") from None
         raise ConfigurationError(
-            f"RUN: must be finished (go on with it by --resume), and '{run.store.place}' has no {METRICS}"
+            f"RUN: must be finished (continue it with --resume), and '{run.store.place}' has no {METRICS}"
         ) from None
     except ValidationError as error:
         raise RunError(f"{first_fault(error)} in '{run.store.place}/{METRICS}'") from error

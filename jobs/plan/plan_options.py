@@ -1,4 +1,4 @@
-"""PlanOptions: what `raysail plan` is asked, checked; a wrong value is one line that names option, rule and value."""
+"""PlanOptions: the options of `raysail plan`, checked; a wrong value is one line that names option, rule and value."""
 
 from __future__ import annotations
 
@@ -43,60 +43,72 @@ class PlanOptions(OptionsModel):
     """The options of `raysail plan`; fields keep the order of the help text."""
 
     images: Annotated[int, BeforeValidator(_count)] = Field(
-        ge=1, description="how many images, as 250000 or 1e8"
+        ge=1, description="number of images, like 250000 or 1e8"
     )
     image_size: Annotated[tuple[int, int] | None, BeforeValidator(_size_hw)] = Field(
         default=None,
-        description="their size, HEIGHTxWIDTH in pixels [of the images the host was measured on]",
+        description="size of the images, HEIGHTxWIDTH in pixels [as measured]",
     )
-    image_kb: float | None = Field(default=None, gt=0, description="a file's size in kB [by its pixels]")
+    image_kb: float | None = Field(
+        default=None, gt=0, description="size of an image file, kB [estimated from its pixels]"
+    )
     model: str | None = Field(
         default=None,
-        description="a BModel or its sidecar, with a predicted latency; or a network of --predictions",
+        description="a BModel or sidecar with a predicted latency, or a network from --predictions",
     )
     i_time: float | None = Field(
-        default=None, gt=0, description="the card's time, ms per image, instead of --model"
+        default=None, gt=0, description="the card's time per image, ms, instead of --model"
     )
-    size: int = Field(default=640, ge=32, le=8192, description="side of the network's input, without a file")
-    precision: Precision = Field(default="fp32", description="of the network, without a file")
-    batch: int = Field(default=1, ge=1, le=MOST_BATCH, description="images per launch, without a file")
+    size: int = Field(
+        default=640, ge=32, le=8192, description="side of the network's input, if --model is not a file"
+    )
+    precision: Precision = Field(
+        default="fp32", description="precision of the network, if --model is not a file"
+    )
+    batch: int = Field(
+        default=1, ge=1, le=MOST_BATCH, description="images per launch, if --model is not a file"
+    )
     predictions: Path = Field(
         default=PREDICTIONS,
-        description="table of predicted latency, of jobs.build.latency_table.make_latency_table",
+        description="table of predicted latencies",
     )
-    hosts: int = Field(default=1, ge=1, le=100_000, description="hosts there are")
-    cards_per_host: int = Field(default=1, ge=1, le=64, description="cards in each of them")
-    cores_per_host: float = Field(default=8, ge=1, le=1024, description="cores that each has for this work")
+    hosts: int = Field(default=1, ge=1, le=100_000, description="number of hosts")
+    cards_per_host: int = Field(default=1, ge=1, le=64, description="cards per host")
+    cores_per_host: float = Field(default=8, ge=1, le=1024, description="cores per host for this work")
     network_mb_s: float | None = Field(
-        default=None, gt=0, description="network of each host, MB/s [no limit]"
+        default=None, gt=0, description="network bandwidth per host, MB/s [no limit]"
     )
     storage_mb_s: float | None = Field(
-        default=None, gt=0, description="storage that all hosts read from, MB/s [no limit]"
+        default=None, gt=0, description="bandwidth of the shared storage, MB/s [no limit]"
     )
-    deadline_hours: float | None = Field(default=None, gt=0, description="say how many hosts that takes")
+    deadline_hours: float | None = Field(
+        default=None, gt=0, description="report how many hosts this deadline takes"
+    )
     shard_size: int | None = Field(
-        default=None, ge=1, le=MOST_SHARD_SIZE, description="images per shard [as detect takes it]"
+        default=None, ge=1, le=MOST_SHARD_SIZE, description="images per shard [as detect chooses]"
     )
     runs: int | None = Field(
-        default=None, ge=1, description="split the images into runs [by the driver's memory]"
+        default=None, ge=1, description="number of runs to split the images into [by the driver's memory]"
     )
-    driver_memory_gb: float = Field(default=16, gt=0.5, description="memory that the driver may take")
+    driver_memory_gb: float = Field(default=16, gt=0.5, description="memory that the driver may use")
     host_costs: Path | None = Field(
         default=None,
-        description="a run, its metrics.json, or a table of --save-costs [a table that is shipped]",
+        description="a run, its metrics.json, or a file from --save-costs [a built-in table]",
     )
     measure: str | None = Field(
-        default=None, description="measure this host's work on these images (a minute)"
+        default=None, description="measure this host on these images (takes a minute)"
     )
-    save_costs: Path | None = Field(default=None, description="write the host's costs, for --host-costs")
+    save_costs: Path | None = Field(
+        default=None, description="write the host's costs to this file, for --host-costs"
+    )
 
     @model_validator(mode="after")
     def _options_fit_each_other(self) -> PlanOptions:
         if (self.model is None) == (self.i_time is None):
-            raise ValueError("model: is required, or else --i-time, and not both")
+            raise ValueError("model: exactly one of --model and --i-time is required")
         if self.measure is not None and self.host_costs is not None:
             raise ValueError(
-                "measure: cannot stand with --host-costs, for both say what the host's work costs"
+                "measure: cannot be combined with --host-costs, since both give the host's costs"
             )
         if self.runs is not None and self.runs > self.images:
             raise ValueError(f"runs: must be at most the number of images, got {self.runs}")
@@ -104,7 +116,7 @@ class PlanOptions(OptionsModel):
 
 
 def parse_options(given: Mapping[str, Any]) -> PlanOptions:
-    """Make PlanOptions of options given by name; raises ConfigurationError."""
+    """Make PlanOptions from options given by name; raises ConfigurationError."""
     try:
         return PlanOptions.model_validate(dict(given))
     except ValidationError as error:

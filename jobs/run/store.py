@@ -60,7 +60,7 @@ class LocalStore:
             reason = getattr(error, "strerror", None) or error
             raise ConfigurationError(f"--output: cannot make the folder '{folder}': {reason}") from None
         if not os.access(self.folder, os.R_OK | os.X_OK):
-            raise ConfigurationError(f"--output: '{folder}' may not be read by this user")
+            raise ConfigurationError(f"--output: '{folder}' cannot be read by this user")
 
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
         """Write under a temporary name, then rename; content and name are on the disk when this returns."""

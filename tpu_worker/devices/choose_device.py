@@ -1,4 +1,4 @@
-"""Chooses the device for `--device`, and refuses a combination that cannot work before anything is started."""
+"""Choose the device for `--device`, and refuse a combination that cannot work before anything starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def resolve_device(
 ) -> DeviceName:
     """Return the device for an option's value, `auto` included.
 
-    cards: how many real cards there are. With cards `auto` takes SAIL, or libbmrt where this Python has no SAIL;
+    cards: how many real cards there are. With cards, `auto` takes SAIL, or libbmrt if this Python has no SAIL;
     without, ONNX Runtime on the CPU. on_this_host: whether the device is opened here; if not, its libraries are
     looked for where it is, and `auto` takes libbmrt, which every card's host has. preprocess: `bmcv` makes `auto` take
     SAIL, which alone has the card's image operations. Raises ConfigurationError, ModelFileError or LibraryError when
@@ -44,10 +44,10 @@ def resolve_device(
 
 
 def runs_on_simulator() -> bool:
-    """Whether this process has loaded the chip simulator, as a SAIL does that was linked to it instead of to a card.
+    """Whether this process has loaded the chip simulator, as a SAIL that is linked to it instead of to a card does.
 
-    To be asked once a device is open. It computes what the chip does, but on the CPU, so that its times are not the
-    chip's.
+    Call it once a device is open. The simulator computes what the chip does, but on the CPU, so its times are not
+    the chip's.
     """
     return "/libcmodel" in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
 
@@ -55,7 +55,7 @@ def runs_on_simulator() -> bool:
 def check_device(
     name: DeviceName, *, model_path: Path | None, spec: ModelSpec, on_this_host: bool = True
 ) -> None:
-    """Raise unless a device can run a model, as far as can be told without opening it.
+    """Raise unless a device can run a model, as far as is known without opening it.
 
     on_this_host: whether it is opened here, so that its libraries have to be here.
     """
@@ -84,7 +84,7 @@ def _check_libraries(name: DeviceName) -> None:
 
 
 def cpu_model_path(model_path: Path, spec: ModelSpec) -> Path:
-    """Return the ONNX file that stands for a model on the CPU, checked against its SHA-256 in the sidecar.
+    """Return the ONNX file that the CPU runs in place of a model, checked against its SHA-256 in the sidecar.
 
     An INT8 BModel is refused: its ONNX twin is FP32, and its detections would be passed off as the BModel's.
     """
@@ -108,7 +108,7 @@ def cpu_model_path(model_path: Path, spec: ModelSpec) -> Path:
 
 
 def has_sail() -> bool:
-    """Whether this Python has SAIL; nothing of it is loaded."""
+    """Whether this Python has SAIL; none of it is loaded."""
     try:
         return importlib.util.find_spec("sophon.sail") is not None
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""What a device is opened with: plain values that travel to the process that opens it."""
+"""The options to open a device with: plain values that are sent to the process that opens it."""
 
 from __future__ import annotations
 

@@ -42,8 +42,9 @@ class CompileOptions:
     batches, sizes: a BModel for each pair; empty: what the file or its sidecar says.
     anchors, class_names, layout: for a network without a sidecar, or instead of its own.
     verify_images, verify_count: what the BModel and its twin are compared on; 0 leaves it unverified.
-    output: gets one folder per build. copy_to: gets BModel and sidecar as well, when they were not refused.
-    name: start of the names, instead of the network's.
+    output: folder for the builds, one folder each.
+    copy_to: folder for another copy of BModel and sidecar, unless they are refused.
+    name: start of the file names [the network's name].
     """
 
     precision: Precision = "fp32"

@@ -111,7 +111,7 @@ def test_cards_are_left_out_of_this_host_and_of_no_cluster(
     assert parse_config(given).exclude == "0, 2"
     assert parse_config({**given, "exclude": 3}).exclude == "3", "a number of YAML's"
     message = (
-        "--exclude: is for this host's cards in a job of its own, and the job joins the cluster at 'h:1'"
+        "--exclude: applies to this host's cards in a local job, but this job joins the cluster at 'h:1'"
     )
     assert message in refusal({**given, "address": "h:1"})
     monkeypatch.setenv("RAY_ADDRESS", "h:1")
@@ -126,7 +126,7 @@ def test_model_must_be_a_file_of_a_known_kind(tmp_path: Path) -> None:
     assert "is a folder" in refusal({"images": "x", "model": str(tmp_path)})
     fifo = tmp_path / "pipe.onnx"
     os.mkfifo(fifo)
-    assert "is no regular file" in refusal({"images": "x", "model": str(fifo)})
+    assert "is not a regular file" in refusal({"images": "x", "model": str(fifo)})
     other = tmp_path / "weights.pt"
     other.write_bytes(b"")
     assert f"--model: must end in .bmodel or .onnx, got '{other}'" in refusal(

@@ -144,7 +144,7 @@ def test_truth_that_is_not_there_or_not_about_these_images(photos: Path, tmp_pat
     )
     assert "must be names like 'a/0000.jpg'" in refusal(ConfigurationError, photos, run, ground_truth=other)
     os.mkfifo(tmp_path / "pipe")
-    assert "is no regular file" in refusal(ConfigurationError, photos, run, ground_truth=tmp_path / "pipe")
+    assert "is not a regular file" in refusal(ConfigurationError, photos, run, ground_truth=tmp_path / "pipe")
     assert not run.exists()
 
 

@@ -154,11 +154,11 @@ def test_files_of_other_images_and_classes_are_refused(
 HERE = Path(__file__).parent
 
 BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
-    ({}, "RUN or --detections: must be given, one of the two"),
-    ({"run": "r", "detections": HERE}, "RUN or --detections: must be given, one of the two"),
-    ({"run": "r", "label_format": "yolo"}, "--label-format: goes with --detections"),
-    ({"run": "r", "images": "i"}, "--images: goes with --detections"),
-    ({"run": "r", "class_names": HERE}, "--class-names: goes with --detections"),
+    ({}, "RUN or --detections: exactly one of the two must be given"),
+    ({"run": "r", "detections": HERE}, "RUN or --detections: exactly one of the two must be given"),
+    ({"run": "r", "label_format": "yolo"}, "--label-format: is only for --detections"),
+    ({"run": "r", "images": "i"}, "--images: is only for --detections"),
+    ({"run": "r", "class_names": HERE}, "--class-names: is only for --detections"),
     ({"detections": HERE / "no", "label_format": "yolo"}, "--detections: must be a folder"),
     ({"detections": HERE, "ground_truth": HERE}, "--label-format: is required with --detections"),
     ({"detections": HERE, "label_format": "yolo"}, "--ground-truth: is required with --detections"),

@@ -139,7 +139,7 @@ def test_a_run_without_a_box_has_an_empty_list(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"to": "coco", "ground_truth": Path("/no/such.json")}, "--ground-truth: must be a COCO JSON"),
-        ({"to": "csv", "ground_truth": Path("/no/such.json")}, "--ground-truth: goes with --format coco"),
+        ({"to": "csv", "ground_truth": Path("/no/such.json")}, "--ground-truth: is only for --format coco"),
     ],
 )
 def test_refuses_options_that_do_not_fit(run: RunFolder, options: dict[str, object], message: str) -> None:

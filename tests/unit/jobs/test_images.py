@@ -234,9 +234,9 @@ def test_sources_that_are_not_there_or_something_else(tmp_path: Path) -> None:
     assert "is not there" in refusal(tmp_path / "nowhere")
     assert "is not there" in refusal("s" * 200 + "/nowhere")
     assert "File name too long" in refusal("s" * 300)
-    assert "no possible name" in refusal("a\0b")
+    assert "not a possible file name" in refusal("a\0b")
     os.mkfifo(tmp_path / "pipe")
-    assert "is no regular file" in refusal(tmp_path / "pipe")
+    assert "is not a regular file" in refusal(tmp_path / "pipe")
     (tmp_path / "archive.tar").write_bytes(b"\xff\x00\x80" * 99)
     assert "is none of them" in refusal(tmp_path / "archive.tar")
 

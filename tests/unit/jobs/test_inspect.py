@@ -52,7 +52,7 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     cut.write_bytes(MODEL.read_bytes()[:5000])
     for path, code, text in (
         (cut, 1, "the file is cut off"),
-        (tmp_path / "missing.bmodel", 2, "there is no file"),
+        (tmp_path / "missing.bmodel", 2, "does not exist"),
         (ROOT / "README.md", 2, "must be a .bmodel or .onnx file"),
     ):
         outcome = inspect(path)

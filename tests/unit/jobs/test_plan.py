@@ -74,10 +74,10 @@ def test_a_given_time_is_called_given() -> None:
         ({"images": "0", "i-time": "100"}, "--images: must be greater than or equal to 1, got 0"),
         ({"images": "1.5", "i-time": "100"}, "--images: must be a whole number"),
         ({"images": "-3", "i-time": "100"}, "--images: must be a whole number"),
-        ({"images": "5"}, "--model: is required, or else --i-time, and not both"),
+        ({"images": "5"}, "--model: exactly one of --model and --i-time is required"),
         (
             {"images": "5", "i-time": "9", "model": "x"},
-            "--model: is required, or else --i-time, and not both",
+            "--model: exactly one of --model and --i-time is required",
         ),
         ({"images": "5", "i-time": "-1"}, "--i-time: must be greater than 0"),
         ({"images": "5", "i-time": "nan"}, "--i-time: must be a finite number"),
@@ -96,7 +96,10 @@ def test_a_given_time_is_called_given() -> None:
             "--precision: must be 'fp32', 'int8' or 'mixed'",
         ),
         ({"images": "5", "i-time": "9", "runs": "6"}, "--runs: must be at most the number of images, got 6"),
-        ({"images": "5", "i-time": "9", "measure": "x", "host-costs": "y"}, "--measure: cannot stand with"),
+        (
+            {"images": "5", "i-time": "9", "measure": "x", "host-costs": "y"},
+            "--measure: cannot be combined with",
+        ),
     ],
 )
 def test_a_wrong_option_is_one_line(given: dict[str, str], words: str) -> None:

@@ -152,5 +152,5 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         f"--output: cannot write into '{tmp_path}/theirs': Permission denied",
         f"--output: cannot make the folder '{tmp_path}/theirs/run': Permission denied",
-        f"--output: '{tmp_path}/secret' may not be read by this user",
+        f"--output: '{tmp_path}/secret' cannot be read by this user",
     ], done.stderr

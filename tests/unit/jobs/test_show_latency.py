@@ -25,7 +25,7 @@ def test_a_sidecar_tells_time_and_layers() -> None:
     text = "\n".join(describe(report, batch=spec.batch, layers=10))
     assert "predicted by the compiler's schedule" in text
     assert "rough" in text
-    assert "an image of the 4 in it" in text
+    assert "per image of its 4" in text
     rows = [line for line in text.splitlines() if re.match(r" *\d+\.\d%  ", line)]
     assert len(rows) == 10
     shares = [float(row.split("%")[0]) for row in rows]
@@ -49,7 +49,7 @@ def test_a_sidecar_alone_tells_the_time(tmp_path: Path) -> None:
 def test_a_report_of_another_compilation_is_refused(tmp_path: Path) -> None:
     shutil.copy(sidecar_path(BMODEL), tmp_path)
     shutil.copy(latency_path(ROOT / "bmodel/tiny_fp32_1b.bmodel"), latency_path(tmp_path / BMODEL.name))
-    with pytest.raises(ModelFileError, match="is of another compilation"):
+    with pytest.raises(ModelFileError, match="is from a different compilation"):
         load(tmp_path / sidecar_path(BMODEL).name)
 
 
@@ -69,7 +69,7 @@ def test_a_schedule_takes_names_from_beside_it(tmp_path: Path) -> None:
 
 
 def test_a_bare_bmodel_has_no_time() -> None:
-    with pytest.raises(ConfigurationError, match="the schedule exists only while it is compiled"):
+    with pytest.raises(ConfigurationError, match="the schedule exists only during compilation"):
         load(BMODEL)
 
 

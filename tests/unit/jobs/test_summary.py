@@ -77,7 +77,7 @@ def test_a_run_without_truth_says_that_it_knows_no_map(
 
 def test_made_up_detections_have_no_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, metrics = run_and_metrics(tmp_path, MadeUp(truth=False, device="timed"))
-    assert "none (made-up detections)" in "\n".join(printed(run, metrics, capsys))
+    assert "none (synthetic detections)" in "\n".join(printed(run, metrics, capsys))
 
 
 @pytest.mark.parametrize(

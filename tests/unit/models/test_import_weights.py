@@ -65,7 +65,7 @@ def test_a_training_checkpoint_arrives_whole(tiny_checkpoint: Path, tmp_path: Pa
     path = tmp_path / "yolov7-tiny_128x128.onnx"
     assert report == [
         "network   yolov7-tiny, 3 classes, training form",
-        "tensors   344 loaded, none missing, none left over",
+        "tensors   344 loaded, none missing, none unused",
         "licence   GPL-3.0 (the weights keep their own)",
         f"written   {path}",
         f"          {sidecar_path(path)}",
@@ -87,7 +87,7 @@ def test_a_deploy_checkpoint_of_yolov7_arrives_whole(tmp_path: Path) -> None:
 
     assert report[:2] == [
         "network   yolov7, 3 classes, deploy form",
-        "tensors   560 loaded, none missing, none left over",
+        "tensors   560 loaded, none missing, none unused",
     ]
     assert largest_difference(tmp_path / "yolov7_128x128.onnx", checkpoint) < 1e-4
 
@@ -115,7 +115,7 @@ def test_the_command_takes_its_options(tiny_checkpoint: Path, tmp_path: Path) ->
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
 
     assert result.exit_code == 0
-    assert "none missing, none left over" in result.output
+    assert "none missing, none unused" in result.output
     path = tmp_path / "new/yolov7-tiny_64x96_bN_decoded.onnx"
     spec = read_sidecar(sidecar_path(path))
     assert (spec.layout, spec.input_hw, spec.licence) == ("decoded", (64, 96), "MIT")
@@ -292,7 +292,7 @@ def test_sizes_are_height_before_width(text: str, hw: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "640,", "1,2,3", "-640", "640.0", "wide"])
 def test_senseless_sizes_are_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="--size must be one side or height,width in pixels, got "):
+    with pytest.raises(ConfigurationError, match="--size: must be one side or HEIGHT,WIDTH in pixels, got "):
         parse_size(text)
 
 
@@ -300,6 +300,6 @@ def test_batches_are_numbers_or_open() -> None:
     assert (parse_batch("4"), parse_batch("symbolic")) == (4, None)
     for text in ("0", "-1", "many"):
         with pytest.raises(
-            ConfigurationError, match="--batch must be a number from 1 on or 'symbolic', got "
+            ConfigurationError, match="--batch: must be a positive whole number or 'symbolic', got "
         ):
             parse_batch(text)

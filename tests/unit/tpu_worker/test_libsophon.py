@@ -248,7 +248,7 @@ def test_cards_are_left_out_of_a_job_of_this_host(
         (["--exclude", ""], "must be card numbers with commas between, got ''"),
         (
             ["--exclude", "0", "--virtual-cards", "2"],
-            "is for real cards, and --virtual-cards registers none of them",
+            "applies to real cards, and --virtual-cards registers none",
         ),
     ],
 )
