@@ -13,6 +13,8 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import pyarrow.compute as pc
+
 from cluster.address import cluster_address
 from cluster.cards.job_cards import JobCards, real_cards_of_cluster
 from cluster.connect import connected, nothing_on_stdout
@@ -108,8 +110,7 @@ def _detect_images(
             limits=_limits(config),
             tell=progress.tell,
             check=stop.check,
-            # The one use of a wall clock: how long a run that is resumed has rested. A stepped clock cannot be seen.
-            run_time_s=max(0.0, time.time() - run.record.started_s),
+            run_time_s=_run_time_s(run),
         )
         with (
             stop.deferred(tell=progress.tell),
@@ -135,6 +136,16 @@ def _shards_left(config: DetectConfig, job: ResolvedJob, run: RunFolder, cards: 
 
 def _shard_size(config: DetectConfig, job: ResolvedJob, run: RunFolder, cards: JobCards) -> int:
     return config.shard_size or default_shard_size(run.image_count, cards=cards.count(), batch=job.spec.batch)
+
+
+def _run_time_s(run: RunFolder) -> float:
+    """Seconds since the run began, by this host's clock, and never before the end of what is committed.
+
+    A run that is resumed on a host whose clock is slow, or was set back, must not do two images at once.
+    """
+    ends_ms = [pc.max(table.column("finished_ms")).as_py() for table in run.log.tables("images")]
+    committed_s = max((end_ms for end_ms in ends_ms if end_ms is not None), default=0.0) / 1000
+    return max(committed_s, time.time() - run.record.started_s)
 
 
 def _limits(config: DetectConfig) -> PoolLimits:
