@@ -72,8 +72,8 @@ def pace(costs: HostCosts, card: CardTime, fleet: Fleet, work: Work) -> Pace:
         images_per_s=images_per_s,
         bottleneck=min(listed, key=lambda entry: entry[1])[0],
         stations=tuple(
-            Station(name=name, images_per_s=capacity, used=min(1.0, images_per_s / capacity), what=told)
-            for name, capacity, told in listed
+            Station(name=name, images_per_s=capacity, used=min(1.0, images_per_s / capacity), what=what)
+            for name, capacity, what in listed
         ),
         card_idle_ms=idle_ms,
     )

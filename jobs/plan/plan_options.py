@@ -166,9 +166,9 @@ def card_time_of_table(
     found = predictions.get((name, (size, size), precision, batch))
     if found is None:
         known = sorted({f"{model} {hw[0]} {kind} {number}b" for model, hw, kind, number in predictions})
-        told = ", ".join(known) if known else f"nothing, since '{table}' is not there"
+        content = ", ".join(known) if known else f"nothing, since '{table}' is not there"
         raise ConfigurationError(
-            f"--model: '{name} {size} {precision} {batch}b' is no file and not in the table, which has {told}"
+            f"--model: '{name} {size} {precision} {batch}b' is no file and not in the table, which has {content}"
         )
     return CardTime(
         image_ms=found.ms,

@@ -37,7 +37,7 @@ class Scene:
     image_id: str
     truth: tuple[Box, ...] | None
     detections: tuple[Box, ...]
-    told: str
+    caption: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +85,7 @@ def judged_gallery(judged: Judged, names: Sequence[str]) -> Gallery:
             image_id=judged.truth.image_ids[position],
             truth=_truth_boxes(judged, objects, of_crowd, names),
             detections=_detection_boxes(judged, rows, names),
-            told=f"{missed[position]} missed, {false[position]} false, {found[position]} found",
+            caption=f"{missed[position]} missed, {false[position]} false, {found[position]} found",
         )
 
     return Gallery(image_ids=judged.truth.image_ids, order=order, confidence=judged.confidence, scene=scene)
@@ -104,7 +104,7 @@ def plain_gallery(image_ids: Sequence[str], detections: Scored, names: Sequence[
             image_id=image_ids[position],
             truth=None,
             detections=_scored_boxes(detections, rows, kinds, names),
-            told=f"{len(rows)} detections",
+            caption=f"{len(rows)} detections",
         )
 
     return Gallery(

@@ -121,7 +121,7 @@ class LayerBar:
 
     name: str
     width: float
-    told: str
+    label: str
     is_rest: bool = False
 
 
@@ -138,8 +138,8 @@ class SchedulePicture:
     low: float
     high: float
     ticks: tuple[Tick, ...]
-    raw_told: str
-    corrected_told: str
+    raw_label: str
+    corrected_label: str
     note: str
     host: str
     layers: tuple[LayerBar, ...]
@@ -164,12 +164,12 @@ def schedule_picture(run: RunFolder, spec: ModelSpec, latency: LatencyMetrics) -
         low=max(0.0, corrected - sigma) / end * 100,
         high=(corrected + sigma) / end * 100,
         ticks=ticks(0, end, most=5),
-        raw_told=milliseconds(raw),
-        corrected_told=f"{milliseconds(corrected)} ± {milliseconds(sigma)}",
+        raw_label=milliseconds(raw),
+        corrected_label=f"{milliseconds(corrected)} ± {milliseconds(sigma)}",
         note=predicted.note,
         host="" if host_ms is None else milliseconds(host_ms),
         layers=() if report is None else layer_bars(report),
-        summary="" if report is None else _limits_told(report),
+        summary="" if report is None else _limits(report),
     )
 
 
@@ -192,19 +192,21 @@ def layer_bars(report: LatencyReport) -> tuple[LayerBar, ...]:
         return ()
     total_ms, longest = report.prediction.raw_ms, dearest[0].share or 1.0
 
-    def told(share: float) -> str:
+    def label(share: float) -> str:
         return f"{milliseconds(share * total_ms)}, {percent(share)}"
 
     bars = [
         LayerBar(
-            name=_short(layer.name, layer.kind), width=layer.share / longest * 100, told=told(layer.share)
+            name=_short(layer.name, layer.kind), width=layer.share / longest * 100, label=label(layer.share)
         )
         for layer in dearest
     ]
     if others:
         share = sum(layer.share for layer in others)
         width = min(100.0, share / longest * 100)
-        bars.append(LayerBar(name=f"{len(others)} other layers", width=width, told=told(share), is_rest=True))
+        bars.append(
+            LayerBar(name=f"{len(others)} other layers", width=width, label=label(share), is_rest=True)
+        )
     return tuple(bars)
 
 
@@ -213,7 +215,7 @@ def _short(name: str, kind: str) -> str:
     return f"{shown} ({kind})" if kind else shown
 
 
-def _limits_told(report: LatencyReport) -> str:
+def _limits(report: LatencyReport) -> str:
     engines, roofline = report.engines, report.roofline
     return (
         f"The compute engine works {percent(engines.compute)} of the time, transfers alone take "

@@ -60,7 +60,7 @@ class Page:
     health: tuple[Chart, ...]
     no_health: str
     failed: tuple[FailedImage, ...]
-    failed_told: str
+    failed_summary: str
     gallery_note: str
     worst: tuple[Picture, ...]
     typical: tuple[Picture, ...]
@@ -99,7 +99,7 @@ def page_of_run(run: RunFolder, metrics: Metrics, judged_run: JudgedRun | None =
         health=health_charts(run),
         no_health=no_health(metrics),
         failed=images.failed,
-        failed_told=_failed_told(images, metrics),
+        failed_summary=_failed_summary(images, metrics),
         gallery_note=absent or _gallery_note(gallery, judged, judged_run.no_truth),
         worst=worst,
         typical=typical,
@@ -140,7 +140,7 @@ def _gallery_note(gallery: Gallery | None, judged: Judged | None, no_truth: str)
     )
 
 
-def _failed_told(images: ImageColumns, metrics: Metrics) -> str:
+def _failed_summary(images: ImageColumns, metrics: Metrics) -> str:
     stages = ", ".join(f"{count(number)} at {stage}" for stage, number in metrics.images.failures.items())
     shown = "" if images.failed_count == len(images.failed) else f" The first {len(images.failed)} are:"
     return f"{plural(images.failed_count, 'image')} of {count(metrics.images.total)}: {stages}.{shown}"

@@ -62,7 +62,7 @@ class Picture:
     """
 
     image_id: str
-    told: str
+    caption: str
     height: int
     width: int
     view_width: int
@@ -117,7 +117,7 @@ def _picture(files: ImageFiles, scene: Scene, path: str | None) -> Picture:
         return _without_image(scene, str(error))
     return Picture(
         image_id=scene.image_id,
-        told=scene.told,
+        caption=scene.caption,
         height=height,
         width=width,
         view_width=max(width, height // TALLEST),
@@ -130,7 +130,7 @@ def _picture(files: ImageFiles, scene: Scene, path: str | None) -> Picture:
 def _without_image(scene: Scene, reason: str) -> Picture:
     return Picture(
         image_id=scene.image_id,
-        told=scene.told,
+        caption=scene.caption,
         height=0,
         width=0,
         view_width=0,

@@ -77,15 +77,15 @@ def _outcome(metrics: Metrics) -> tuple[KeyFigure, ...]:
         value=milliseconds(metrics.latency.i_time_ms),
         note="no card and no schedule to tell it" if source == "none" else source,
     )
-    score, sum_told = NONE, "needs mAP and i_time"
+    score, formula = NONE, "needs mAP and i_time"
     if metrics.score is not None:
         score = f"{metrics.score:.2f}"
-        time_told = decimal(metrics.latency.i_time_ms)
-        sum_told = f"{fraction(ap50)} · 100 + (1000 {MINUS} {time_told}) · 0.1; i_time {source}"
+        i_time_ms = decimal(metrics.latency.i_time_ms)
+        formula = f"{fraction(ap50)} · 100 + (1000 {MINUS} {i_time_ms}) · 0.1; i_time {source}"
     return (
         KeyFigure(name="mAP at IoU 0.5", value=fraction(ap50), note=note),
         i_time,
-        KeyFigure(name="Score", value=score, note=sum_told),
+        KeyFigure(name="Score", value=score, note=formula),
     )
 
 

@@ -23,7 +23,7 @@ TONES = 4
 CUT_SHARE = 1.0
 CUT_WIDTH = 0.03
 Times = NDArray[np.float64]
-# Steps of a time axis, s, and the unit each is told in.
+# Steps of a time axis, s, and the unit each is shown in.
 _STEPS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800,
             21600, 43200, 86400)  # fmt: skip
 
@@ -59,7 +59,7 @@ class CardRow:
     """One card's line: its name, what it did in words, one path per tone (palest first), ticks of failed images."""
 
     card: str
-    told: str
+    caption: str
     tones: tuple[str, ...]
     failed: str
 
@@ -100,13 +100,13 @@ def _card_row(timed: ImageColumns, code: int, name: str, axis: TimeAxis, columns
     whole_ms = float(np.diff(spans).sum())
     device_ms = float(np.nansum(mine.stages["inference"]))
     failed = mine.finished_ms[~mine.ok]
-    told = (
+    caption = (
         f"{plural(len(mine.index), 'image')}, device at work "
         f"{percent(min(1.0, device_ms / whole_ms) if whole_ms else None)} of {duration(whole_ms / 1000)}"
     )
     return CardRow(
         card=name,
-        told=told,
+        caption=caption,
         tones=tuple(_runs(tone == level, columns) for level in range(1, TONES + 1)),
         failed="".join(f"M{at} 0V10" for at in np.unique(np.rint(axis.place(failed) * BOX).astype(np.int64))),
     )

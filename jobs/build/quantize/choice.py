@@ -145,7 +145,7 @@ def choose_finalists(
 def worthwhile(mixed: Sequence[Tuned]) -> list[Tuned]:
     """Return the networks that none is both faster and nearer to FP32 than, the fastest first.
 
-    Nearer is told by the boxes: the heads' errors hardly show the rounding of what they put out, which costs most.
+    Nearness is judged by the boxes: the heads' errors hardly show the rounding of what they put out, which costs most.
     """
     front: list[Tuned] = []
     for item in sorted(mixed, key=lambda item: (item.latency.raw_ms, -item.agreement)):

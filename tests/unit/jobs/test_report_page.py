@@ -150,12 +150,12 @@ def test_links_inside_the_page_lead_somewhere_and_ids_are_unique(hard: RunFolder
 def test_worst_and_typical_images_are_shown_with_truth_beside_detections(hard: RunFolder) -> None:
     page = page_of_run(hard, read_metrics(hard))
     assert len(page.worst) == len(page.typical) == 20
-    assert page.worst[0].told.startswith("4 missed, 0 false")  # a failed image: nothing of it was found
+    assert page.worst[0].caption.startswith("4 missed, 0 false")  # a failed image: nothing of it was found
     assert page.worst[0].truth is not None
     assert len(page.worst[0].truth) == 4
     errors = [
         int(one) + int(other)
-        for one, other in (re.findall(r"\d+", picture.told)[:2] for picture in page.worst)
+        for one, other in (re.findall(r"\d+", picture.caption)[:2] for picture in page.worst)
     ]
     assert errors == sorted(errors, reverse=True)
     assert {len(base64.b64decode(picture.data)) > 1000 for picture in page.typical} == {True}

@@ -28,7 +28,7 @@ def picture_of(run: RunFolder, **changes: object) -> Any:
 def test_the_prediction_is_told_with_its_uncertainty_and_drawn_to_scale(tmp_path: Path) -> None:
     run = make_run(tmp_path, MadeUp(predicted_ms=40.0))
     picture = picture_of(run)
-    assert picture.corrected_told == "40.0\N{NARROW NO-BREAK SPACE}ms ± 2.00\N{NARROW NO-BREAK SPACE}ms"
+    assert picture.corrected_label == "40.0\N{NARROW NO-BREAK SPACE}ms ± 2.00\N{NARROW NO-BREAK SPACE}ms"
     assert picture.raw / picture.corrected == pytest.approx(0.885)
     assert (picture.high - picture.low) / picture.corrected == pytest.approx(0.1)
     assert picture.high < 100

@@ -59,8 +59,8 @@ def test_a_gap_is_blank_and_busy_time_is_dark() -> None:
     [row] = timeline.rows
     assert row.tones[-1] == "M0 0H400V10H0zM600 0H1000V10H600z"
     assert row.tones[:-1] == ("", "", "")
-    assert "2 images" in row.told
-    assert "50" in row.told  # the device was at work for half of it
+    assert "2 images" in row.caption
+    assert "50" in row.caption  # the device was at work for half of it
 
 
 def test_a_moment_that_is_partly_busy_is_paler() -> None:
@@ -80,7 +80,7 @@ def test_images_that_got_to_no_card_are_left_out() -> None:
     lost = images_of([(0, 0, 100), (-1, np.nan, np.nan)])
     timeline = draw_timeline(lost)
     assert timeline is not None
-    assert "1 image," in timeline.rows[0].told
+    assert "1 image," in timeline.rows[0].caption
     assert draw_timeline(lost.only(lost.card < 0)) is None
 
 

@@ -114,7 +114,7 @@ def test_the_gallery_is_ordered_by_errors_and_draws_each_box_as_what_it_is() -> 
     gallery = judged_gallery(judge(truth, detections), NAMES)
     worst, second, *_ = gallery.worst(5)
     assert [worst.image_id, second.image_id] == ["1.jpg", "2.jpg"]
-    assert worst.told == "1 missed, 1 false, 1 found"
+    assert worst.caption == "1 missed, 1 false, 1 found"
     assert worst.truth is not None
     assert {(box.kind, box.title) for box in worst.truth} == {("found", "car"), ("missed", "person")}
     assert {(box.kind, box.title) for box in worst.detections} == {
