@@ -18,8 +18,7 @@ from jobs.inputs.resolve import ResolvedJob
 from jobs.measure.card_health import summarise_health
 from jobs.measure.evaluation import Evaluation, evaluation_of
 from jobs.measure.mean_ap import evaluate
-from jobs.measure.measure_run import measure
-from jobs.measure.metrics import Metrics, TimeSpent, card_accounts, read_metrics, write_metrics
+from jobs.measure.metrics import Metrics, TimeSpent, card_accounts, measure, read_metrics, write_metrics
 from jobs.measure.one_pass import RunRows, read_rows, read_truth
 from jobs.report.judged_run import judge_run
 from jobs.report.page import write_report

@@ -14,15 +14,15 @@ from jobs.run.store import RunStore
 
 
 class CardHealthMetrics(FrozenModel):
-    """A card's health over the run; figures are null when it never told any.
+    """A card's health over the run; figures are null when it never reported any.
 
-    state: the worst it was in. slowed: so hot that the driver lowers the clock; silent: it told nothing at all.
+    state: the worst it was in. slowed: so hot that the driver lowers the clock; silent: it reported nothing at all.
     """
 
     card: str
     state: Literal["ok", "slowed", "faulty", "silent"]
     samples: int
-    unanswered: int = Field(description="samples at which the card did not tell its state")
+    unanswered: int = Field(description="samples at which the card did not report its state")
     slowed_samples: int = Field(description=f"samples at {SLOWED_CELSIUS} °C or more")
     chip_temperature_c_max: int | None
     chip_temperature_c_mean: float | None

@@ -17,14 +17,14 @@ from jobs.measure.mean_ap_values import CocoAp, CocoClassAp
 Precision = NDArray[np.float64]
 Entries = list[dict[str, Any]]
 
-# Positions along the libraries' axes of IoU thresholds (0.50, 0.55 … 0.95), areas, and detections an image.
+# Positions along the libraries' axes of IoU thresholds (0.50, 0.55 … 0.95), areas, and detections per image.
 _IOU_50, _IOU_75 = 0, 5
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 _AT_MOST_100 = 2
 
 
 def coco_ap(truth: GroundTruth, detections: Scored, names: Sequence[str], evaluator: Evaluator) -> CocoAp:
-    """The figures of COCO's leaderboard, and AP a class; at most 100 detections of a class an image count."""
+    """The figures of COCO's leaderboard, and AP per class; at most 100 detections per class and image count."""
     single = np.unique(truth.class_id[~truth.crowd], return_counts=True)
     if not len(single[0]):
         return CocoAp(
@@ -71,7 +71,7 @@ def _precision(
 ) -> Precision:
     """(IoU thresholds, recall points, classes, areas) precision at 100 detections, -1 where there is no object."""
     evaluate = _with_hotcoco if evaluator == "hotcoco" else _with_pycocotools
-    with contextlib.redirect_stdout(io.StringIO()):  # both libraries tell what they do; nobody asked
+    with contextlib.redirect_stdout(io.StringIO()):  # both libraries report what they do; nobody asked
         precision = evaluate(truth, detections, class_ids)
     return np.asarray(precision, np.float64)[..., _AT_MOST_100]
 

@@ -34,7 +34,7 @@ def evaluate_files(
     evaluator: Evaluator = DEFAULT_EVALUATOR,
     score_protocol: ScoreProtocol = DEFAULT_SCORE_PROTOCOL,
 ) -> Evaluation:
-    """Score a folder of detection files, one an image, against a truth in any of its forms.
+    """Score a folder of detection files, one per image, against a truth in any of its forms.
 
     The images are those of `images`, else those that a COCO JSON lists, else those that have a file on either
     side. Raises ConfigurationError where something is missing, FormatError for a bad line.
@@ -105,7 +105,7 @@ def _sizes(detections: Path, ground_truth: Path, images: str | None, coco: CocoB
 
 def _unknown_size(image_id: str) -> Size | None:
     raise ConfigurationError(
-        f"--images: is required, since YOLO labels are fractions of images and nobody tells the size of '{image_id}'"
+        f"--images: is required, since YOLO labels are fractions of images and nobody knows the size of '{image_id}'"
     )
 
 

@@ -1,23 +1,34 @@
-"""H: metrics.json: every number that people see comes from here. The schema is published in docs/."""
+"""H: a run's rows → metrics.json: every number that people see comes from here. The schema is published in docs/."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from bmodel.errors import ConfigurationError, RunError
+from bmodel.sidecar import ModelSpec
 from bmodel.validation import FrozenModel, first_fault
 from cluster.pool.work import SlotState
 from jobs.config.choices import ScoreProtocol
 from jobs.inputs.resolve import ModelMetrics
 from jobs.measure.card_health import CardHealthMetrics
-from jobs.measure.latency import LatencyMetrics, ThroughputMetrics
+from jobs.measure.latency import (
+    LatencyMetrics,
+    ThroughputMetrics,
+    summarise_latency,
+    summarise_throughput,
+    timings_of,
+)
 from jobs.measure.mean_ap_values import MeanAp
+from jobs.measure.one_pass import RunRows
+from jobs.measure.score import score_of
 from jobs.run.folder import SUCCESS, RunFolder
+from jobs.run.image_columns import RunImages
 from jobs.run.old_names import current_metrics
+from jobs.run.record import versions
 
 METRICS_SCHEMA_VERSION: Final = 2
 
@@ -32,16 +43,16 @@ class ImageCounts(FrozenModel):
 
 
 class PreparedMetrics(FrozenModel):
-    """Images by where they were read and letterboxed; those on the host are what the card does not take."""
+    """Images by where they were read and letterboxed; those on the host are what the card does not accept."""
 
     card: int
     host: int
 
 
 class CardMetrics(FrozenModel):
-    """One card's part: images it committed, and how often it failed or was started again.
+    """One card's part: images that it committed, and how often it failed or was restarted.
 
-    other_users: the other processes that had it open when a worker of it was ready; its driver lets them share it.
+    other_users: other processes that had it open when its worker was ready; the card's driver lets them share it.
     """
 
     card: str
@@ -87,6 +98,61 @@ class Metrics(FrozenModel):
     def _of_version_1(cls, content: Any) -> Any:
         is_old = isinstance(content, dict) and content.get("schema_version") == 1
         return current_metrics(content) if is_old else content
+
+
+def measure(
+    rows: RunRows,
+    *,
+    mean_ap: MeanAp | None,
+    spec: ModelSpec,
+    device: str,
+    times_of: str,
+    model: ModelMetrics,
+    score_protocol: ScoreProtocol,
+    time: TimeSpent,
+    accounts: Mapping[str, CardMetrics],
+    health: tuple[CardHealthMetrics, ...] | None = None,
+    prepared_by_card: bool = False,
+) -> Metrics:
+    """Put together every number of a run.
+
+    times_of: the device whose times the rows hold. accounts: what the pool knows of each card.
+    prepared_by_card: whether the card was to prepare the images, as far as it accepts them.
+    """
+    timings = timings_of(rows.images.columns)
+    latency = summarise_latency(timings, device=times_of, spec=spec)
+    return Metrics(
+        device=device,
+        images=_image_counts(rows.images),
+        detections=rows.detection_count,
+        map=mean_ap,
+        latency=latency,
+        throughput=summarise_throughput(timings),
+        prepared=_prepared(rows.images) if prepared_by_card else None,
+        score=score_of(mean_ap, latency.i_time_ms, score_protocol),
+        score_protocol=score_protocol,
+        cards=_card_metrics(rows.images.per_card(), accounts),
+        health=health,
+        model=model,
+        time=time,
+        versions=versions(),
+    )
+
+
+def _image_counts(images: RunImages) -> ImageCounts:
+    failed = images.columns.failed_count
+    return ImageCounts(
+        total=len(images), ok=len(images) - failed, failed=failed, failures=dict(images.failures)
+    )
+
+
+def _prepared(images: RunImages) -> PreparedMetrics:
+    return PreparedMetrics(card=images.prepared.get("card", 0), host=images.prepared.get("host", 0))
+
+
+def _card_metrics(images: Mapping[str, int], accounts: Mapping[str, CardMetrics]) -> tuple[CardMetrics, ...]:
+    known = {card: accounts.get(card) or CardMetrics(card=card, images=0) for card in {*images, *accounts}}
+    return tuple(known[card].model_copy(update={"images": images.get(card, 0)}) for card in sorted(known))
 
 
 def card_accounts(slots: Iterable[SlotState]) -> dict[str, CardMetrics]:

@@ -17,8 +17,7 @@ from cluster.pool.results import ShardResult, lost_image_result, shard_result
 from cluster.pool.work import Shard
 from data.formats import write_coco
 from jobs.inputs.resolve import model_metrics
-from jobs.measure.measure_run import measure
-from jobs.measure.metrics import CardMetrics, TimeSpent
+from jobs.measure.metrics import CardMetrics, TimeSpent, measure
 from jobs.measure.one_pass import read_rows, read_truth
 from jobs.run.folder import RunFolder, begin_run, finish_run
 from jobs.run.image_columns import read_images

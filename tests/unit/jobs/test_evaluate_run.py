@@ -17,8 +17,7 @@ from jobs.commands.report import command as report_command
 from jobs.derive import evaluate_run
 from jobs.inputs.resolve import model_metrics
 from jobs.measure.mean_ap import evaluate
-from jobs.measure.measure_run import measure
-from jobs.measure.metrics import Metrics, TimeSpent, read_metrics
+from jobs.measure.metrics import Metrics, TimeSpent, measure, read_metrics
 from jobs.measure.one_pass import read_rows
 from jobs.run.folder import begin_run, finish_run, open_run
 from jobs.run.image_columns import read_images
