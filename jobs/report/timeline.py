@@ -191,7 +191,7 @@ def _clock(seconds: float, step_s: float) -> str:
 
 
 def draw_throughput(images: ImageColumns, axis: TimeAxis, mean_per_s: float | None) -> Chart:
-    """Images finished a second over time, on the timeline's axis."""
+    """Images finished per second over time, on the timeline's axis."""
     timed = images.timed()
     bins = int(np.clip(np.sqrt(len(timed.finished_ms)) * 1.5, 10, 160))
     at = np.linspace(0, 1, bins + 1)
@@ -201,7 +201,7 @@ def draw_throughput(images: ImageColumns, axis: TimeAxis, mean_per_s: float | No
     high = float(per_s.max()) * 1.08 or 1.0
     marks = () if mean_per_s is None else (f"{decimal(mean_per_s)} on average while images were under way",)
     return Chart(
-        title="Images a second",
+        title="Images per second",
         note=f"{count(int(number.sum()))} images in columns of {duration(float(np.median(np.diff(edges_ms))) / 1000)}"
         + "".join(f"; {mark}" for mark in marks),
         x_label="time since the run began",
