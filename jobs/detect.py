@@ -24,6 +24,7 @@ from cluster.pool.results import ShardResult, lost_image_result
 from cluster.pool.slot_table import PoolLimits
 from cluster.pool.work import Shard, SlotState
 from cluster.pool.worker import CardWorker, WorkerSettings
+from cluster.pool.worker_protocol import Worker
 from jobs.config.command_options import detect_command
 from jobs.config.detect_config import DetectConfig
 from jobs.console.progress import RunProgress
@@ -92,7 +93,7 @@ def _detect_images(
     run: RunFolder,
     cards: JobCards,
     stop: StopRequest,
-    worker: type = CardWorker,
+    worker: type[Worker] = CardWorker,
 ) -> Detected:
     """Do and commit what is left of the images.
 

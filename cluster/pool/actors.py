@@ -9,9 +9,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.cards.card_slots import CardSlot
 from cluster.pool.pool import FLIGHTS_PER_CARD
+from cluster.pool.worker_protocol import Worker
 
 
-def start_actor(worker_class: type, slot: CardSlot, *arguments: object) -> Any:
+def start_actor(worker_class: type[Worker], slot: CardSlot, *arguments: object) -> Any:
     """Start `worker_class(slot, *arguments)` as an actor on its card; returns Ray's handle at once.
 
     It asks for no CPU, so that more cards than cores start; it accepts as many calls at once as the pool has in flight.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,7 +44,7 @@ class Worker(Protocol):
     def describe(self) -> WorkerInfo:
         """Answer as soon as the worker is ready."""
 
-    def process(self, images: Sequence[Any], attempt: int, sent_s: float) -> Result:
+    def process(self, images: Any, attempt: int, sent_s: float, /) -> Result:
         """Do a shard's images; the attempt's number goes into their rows.
 
         sent_s: when the driver sent them, seconds since the run began.
