@@ -92,7 +92,7 @@ def test_unusual_images_go_through(name: str, bad_run: tuple[Path, dict[str, dic
         *((name, words) for name, (_, words) in BAD.items()),
         ("folder.jpg", "is a folder"),
         ("dangling.jpg", "No such file"),
-        ("pipe.jpg", "no regular file"),
+        ("pipe.jpg", "not a regular file"),
     ],
 )
 def test_bad_images_are_rows_with_a_reason(

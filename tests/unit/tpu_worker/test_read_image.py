@@ -91,7 +91,7 @@ def _content(data: bytes) -> Callable[[Path], None]:
     ("make", "reason"),
     [
         (_folder, "is a folder"),
-        (_fifo, "no regular file"),
+        (_fifo, "not a regular file"),
         (_socket, "cannot read the file"),
         (_dangling, "No such file"),
         (_loop, "symbolic links"),
@@ -145,7 +145,7 @@ def test_unusable_files_have_a_reason(tmp_path: Path, make: Callable[[Path], Non
 
 
 def test_a_device_file_is_refused() -> None:
-    with pytest.raises(ImageError, match="no regular file"):
+    with pytest.raises(ImageError, match="not a regular file"):
         read(Path("/dev/zero"))
 
 
