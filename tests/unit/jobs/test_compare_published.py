@@ -180,5 +180,5 @@ def test_the_command_says_what_goes_together(tmp_path: Path) -> None:
         command()
     with pytest.raises(ConfigurationError, match="--published: is required"):
         command(detections=tmp_path)
-    with pytest.raises(ConfigurationError, match="must be there, got"):
+    with pytest.raises(ConfigurationError, match="must exist, got"):
         command(detections=tmp_path, published=tmp_path / "nowhere")
