@@ -84,9 +84,9 @@ COMMANDS = (
 )
 
 
-def main() -> None:
-    """Run the command line; never returns."""
-    arguments = sys.argv[1:]
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line on these arguments, or on the process's own; ends by SystemExit."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     with errors_as_one_line():
         _run(_app(arguments), arguments or ["--help"], prog_name="raysail")
 

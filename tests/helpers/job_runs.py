@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from jobs.command_line import main
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import HANG_S, start_process
 
@@ -59,9 +63,32 @@ def run_job(
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+def run_here(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run `raysail …` in this process, for tests that look at files, words and the exit code, and kill nobody.
+
+    It spares the start of a Python with Ray. The token of a cluster is in this process's environment already (see
+    `cluster` in tests/ray/conftest.py).
+    """
+    arguments = [str(word) for word in words]
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+        main(arguments)
+    code = end.value.code
+    return subprocess.CompletedProcess(
+        arguments, code if isinstance(code, int) else 0, out.getvalue(), err.getvalue()
+    )
+
+
 def finished(*options: object, environment: Mapping[str, str] | None = None, timeout: float = HANG_S) -> str:
     """Run a job that must succeed; returns its standard output."""
     done = run_job(*options, environment=environment, timeout=timeout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def finished_here(*options: object) -> str:
+    """As `finished`, in this process."""
+    done = run_here("detect", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

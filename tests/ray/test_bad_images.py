@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.image_files import CMYK_JPEG, encode, landscape, png_claiming, with_exif_orientation
-from tests.helpers.job_runs import TINY_ONNX, assert_each_once, metrics, options_of, rows, run_job
+from tests.helpers.job_runs import TINY_ONNX, assert_each_once, metrics, options_of, rows, run_here, run_job
 from tests.helpers.processes import HANG_S
 from tests.ray.conftest import SharedCluster
 
@@ -55,9 +55,9 @@ def bad_run(
     os.mkfifo(images / "pipe.jpg")
     (images / "notes.txt").write_text("not an image", encoding="utf-8")
     run = tmp_path_factory.mktemp("runs") / "bad"
-    done = run_job(
+    done = run_here(
+        "detect",
         *options_of({"images": images, "model": TINY_ONNX, "output": run, "address": cluster.address}),
-        environment=cluster.environment,
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -141,11 +141,11 @@ def test_failures_beyond_the_limit_are_exit_code_3(cluster: SharedCluster, tmp_p
     (images / "bad.jpg").write_bytes(b"")
     (images / "worse.jpg").write_bytes(b"x")
     options = {"images": images, "model": TINY_ONNX, "output": tmp_path / "run", "address": cluster.address}
-    done = run_job(*options_of({**options, "max-failed": 1}), environment=cluster.environment)
+    done = run_here("detect", *options_of({**options, "max-failed": 1}))
     assert done.returncode == 3
     assert "2 failed" in done.stdout
     assert (tmp_path / "run" / "_SUCCESS").exists(), "the run itself is complete"
-    again = run_job(*options_of({**options, "max-failed": 2}), "--resume", environment=cluster.environment)
+    again = run_here("detect", *options_of({**options, "max-failed": 2}), "--resume")
     assert again.returncode == 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.job_runs import assert_each_once, metrics, options_of, run_job
+from tests.helpers.job_runs import assert_each_once, metrics, options_of, run_here, run_job
 from tests.ray.conftest import SharedCluster
 
 LINE = re.compile(
@@ -67,7 +67,7 @@ def test_a_model_that_no_card_can_load_ends_the_run_with_the_reason(
         "output": run,
         "address": cluster.address,
     }
-    done = run_job(*options_of(options), environment=cluster.environment)
+    done = run_here("detect", *options_of(options))
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("raysail: no card is left of 1: "), last
@@ -75,6 +75,6 @@ def test_a_model_that_no_card_can_load_ends_the_run_with_the_reason(
     assert (done.stdout, (run / "_SUCCESS").exists()) == ("", False)
     armed.unlink()
     options.pop("fault-file")
-    again = run_job(*options_of(options), "--resume", environment=cluster.environment)
+    again = run_here("detect", *options_of(options), "--resume")
     assert again.returncode == 0, again.stderr
     assert_each_once(run, 40)

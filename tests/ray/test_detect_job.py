@@ -16,10 +16,11 @@ from tests.helpers.job_runs import (
     assert_each_once,
     findings,
     finished,
+    finished_here,
     metrics,
     options_of,
     rows,
-    run_job,
+    run_here,
 )
 from tests.ray.conftest import SharedCluster
 
@@ -163,7 +164,7 @@ def test_one_two_and_three_cards_find_the_same(
 def test_a_small_run_covers_every_image_and_labels_it(
     pictures: Path, cluster: SharedCluster, tmp_path: Path
 ) -> None:
-    finished(*tiny(pictures, tmp_path / "run", cluster, cards=2), environment=cluster.environment)
+    finished_here(*tiny(pictures, tmp_path / "run", cluster, cards=2))
     assert_each_once(tmp_path / "run", 40)
     images = rows(tmp_path / "run", "images").column("image_id").to_pylist()
     labels = {path.relative_to(tmp_path / "run" / "labels") for path in tmp_path.rglob("labels/*/*.txt")}
@@ -173,9 +174,8 @@ def test_a_small_run_covers_every_image_and_labels_it(
 def test_a_bmodel_on_the_cpu_takes_its_predicted_time(
     pictures: Path, cluster: SharedCluster, tmp_path: Path
 ) -> None:
-    finished(
-        *tiny(pictures, tmp_path / "run", cluster, model=TINY_BMODEL, limit=8, label_format="competition"),
-        environment=cluster.environment,
+    finished_here(
+        *tiny(pictures, tmp_path / "run", cluster, model=TINY_BMODEL, limit=8, label_format="competition")
     )
     found = metrics(tmp_path / "run")
     assert found["model"]["name"] == "tiny.onnx", "the file that really ran"
@@ -200,7 +200,7 @@ def test_the_timed_device_has_no_map_and_no_i_time(
         label = truth / path.relative_to(pictures).with_suffix(".txt")
         label.parent.mkdir(exist_ok=True)
         label.write_text("0 0.5 0.5 0.2 0.2\n", encoding="utf-8")
-    finished(
+    finished_here(
         *tiny(
             *(pictures, tmp_path / "run", cluster),
             device="timed",
@@ -208,8 +208,7 @@ def test_the_timed_device_has_no_map_and_no_i_time(
             ground_truth=truth,
             limit=10,
             label_format="none",
-        ),
-        environment=cluster.environment,
+        )
     )
     found = metrics(tmp_path / "run")
     assert (found["map"], found["score"]) == (None, None)
@@ -219,7 +218,9 @@ def test_the_timed_device_has_no_map_and_no_i_time(
 
 def test_the_cpu_does_not_stand_in_for_an_int8_bmodel(pictures: Path, tmp_path: Path) -> None:
     model = TINY_BMODEL.with_name("tiny_int8_1b.bmodel")
-    done = run_job("--images", pictures, "--model", model, "--device", "cpu", "--output", tmp_path / "run")
+    done = run_here(
+        "detect", "--images", pictures, "--model", model, "--device", "cpu", "--output", tmp_path / "run"
+    )
     assert done.returncode == 2
     assert "its ONNX twin is FP32" in done.stderr
     assert not (tmp_path / "run" / "run.json").exists()

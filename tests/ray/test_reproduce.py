@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.paths import ROOT
-from tests.helpers.processes import HANG_S
+from tests.helpers.job_runs import run_here
 from tests.helpers.published_files import copy_with_damage
 from tests.helpers.reproduction_files import COUNT, image_set, reproduction, write_yaml
 from tests.ray.conftest import SharedCluster
-
-
-def reproduced(cluster: SharedCluster, path: Path, *options: object) -> subprocess.CompletedProcess[str]:
-    """Run `raysail reproduce`."""
-    return subprocess.run(
-        [sys.executable, "-m", "jobs.commands.reproduce", str(path), *map(str, options)],
-        cwd=ROOT,
-        env={**os.environ, **cluster.environment},
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-    )
 
 
 def content_of(folder: Path, cluster: SharedCluster, changes: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -46,7 +30,7 @@ def small(cluster: SharedCluster, tmp_path_factory: pytest.TempPathFactory) -> P
     """A folder with everything in it, reproduced once."""
     folder = image_set(tmp_path_factory.mktemp("small"))
     path = write_yaml(folder / "small.yaml", content_of(folder, cluster))
-    done = reproduced(cluster, path)
+    done = run_here("reproduce", path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("# In small\n\n**Reproduced")
     return folder
@@ -79,7 +63,7 @@ def test_compared_with_its_own_files_everything_agrees_and_nothing_runs_again(
 ) -> None:
     labels = small / "result" / "b-set" / "labels"
     commits = (small / "result" / "b-set" / "commits.jsonl").stat()
-    done = reproduced(cluster, small / "small.yaml", "--published", labels)
+    done = run_here("reproduce", small / "small.yaml", "--published", labels)
     assert done.returncode == 0, done.stderr
     comparison = json.loads((small / "result" / "reproduction.json").read_text())["comparison"]
     assert [(one["of_published"], one["of_ours"]) for one in comparison["shares"]] == [(1.0, 1.0)] * 3
@@ -89,7 +73,7 @@ def test_compared_with_its_own_files_everything_agrees_and_nothing_runs_again(
     assert comparison["times_ours"] == comparison["times_published"]
     assert "## Beside the published files" in done.stdout
     assert (small / "result" / "b-set" / "commits.jsonl").stat().st_mtime_ns == commits.st_mtime_ns
-    assert "resumed" not in json.loads((small / "result" / "b-set" / "run.json").read_text())
+    assert json.loads((small / "result" / "b-set" / "run.json").read_text())["resumed"] == 0
 
 
 def test_what_was_changed_in_published_files_is_found(
@@ -98,7 +82,7 @@ def test_what_was_changed_in_published_files_is_found(
     copy_with_damage(
         small / "result" / "b-set" / "labels", tmp_path / "published", shifted=0, dropped=2, relabelled=0
     )
-    done = reproduced(cluster, small / "small.yaml", "--published", tmp_path / "published")
+    done = run_here("reproduce", small / "small.yaml", "--published", tmp_path / "published")
     assert done.returncode == 0, done.stderr
     assert "| added | 2 | ours alone |" in done.stdout
 
@@ -112,7 +96,7 @@ def test_labels_that_were_mended_count_at_once(small: Path, cluster: SharedClust
     label.write_text(before + "0 0.2 0.2 0.1 0.1\n")
     try:
         path = write_yaml(tmp_path / "x.yaml", content_of(small, cluster, {"output": str(result)}))
-        assert reproduced(cluster, path).returncode == 0
+        assert run_here("reproduce", path).returncode == 0
     finally:
         label.write_text(before)
     assert json.loads(metrics.read_text())["map"]["voc"]["per_class"]["car"]["objects"] == objects + 1
@@ -127,7 +111,7 @@ def test_another_truth_is_scored_without_running_again(
     truth = shutil.copytree(small / "labels", tmp_path / "labels")
     content["sets"]["validation"]["ground-truth"] = str(truth)
     before = (result / "validation" / "commits.jsonl").read_bytes()
-    assert reproduced(cluster, write_yaml(tmp_path / "x.yaml", content)).returncode == 0
+    assert run_here("reproduce", write_yaml(tmp_path / "x.yaml", content)).returncode == 0
     assert (result / "validation" / "commits.jsonl").read_bytes() == before
     told = json.loads((result / "validation" / "run.json").read_text())["configuration"]["ground-truth"]
     assert told == str(truth)
@@ -138,7 +122,7 @@ def test_other_options_do_not_pass_off_an_older_run(
 ) -> None:
     content = content_of(small, cluster)
     content["options"]["conf"] = 0.5
-    done = reproduced(cluster, write_yaml(tmp_path / "x.yaml", content))
+    done = run_here("reproduce", write_yaml(tmp_path / "x.yaml", content))
     assert done.returncode == 1
     assert "conf was 0.001 and is now 0.5" in done.stderr
     assert "Traceback" not in done.stderr
@@ -153,7 +137,7 @@ def test_a_missed_figure_and_a_broken_image_fail(cluster: SharedCluster, tmp_pat
         "i-time-ms": {"set": "b-set", "published": 102, "tolerance": 10},
         "score": {"published": 167.2, "tolerance": 2},
     }
-    done = reproduced(cluster, write_yaml(folder / "small.yaml", content))
+    done = run_here("reproduce", write_yaml(folder / "small.yaml", content))
     assert done.returncode == 1, done.stderr
     assert verdicts(folder) == {
         "images that went through of b-set": "fail",

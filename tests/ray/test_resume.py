@@ -16,8 +16,9 @@ from tests.helpers.job_runs import (
     assert_each_once,
     commit_count,
     findings,
-    finished,
+    finished_here,
     options_of,
+    run_here,
     run_job,
     start_job,
     wait_for_commits,
@@ -67,10 +68,10 @@ def test_a_driver_killed_twice_ends_with_each_image_once(
         kill(process)
         assert commit_count(run) < 30, "it was killed in mid-run"
         assert not (run / "_SUCCESS").exists()
-    finished(*fast, environment=cluster.environment)
+    finished_here(*fast)
     assert_each_once(run, 120)
     assert (run / "_SUCCESS").exists()
-    finished(*timed(many, tmp_path / "whole", cluster, service_ms=1), environment=cluster.environment)
+    finished_here(*timed(many, tmp_path / "whole", cluster, service_ms=1))
     assert findings(run) == findings(tmp_path / "whole")
 
 
@@ -116,7 +117,7 @@ def test_another_configuration_is_refused_by_name(
         place = options.index("--device")
         del options[place : place + 4]
     before = commit_count(stopped[0])
-    done = run_job(*options, *change, "--resume", environment=cluster.environment)
+    done = run_here("detect", *options, *change, "--resume")
     assert done.returncode != 0
     assert named in done.stderr
     assert commit_count(stopped[0]) == before
@@ -132,9 +133,7 @@ def test_another_model_of_the_same_shape_is_refused(
     sidecar = Path(f"{TINY_ONNX}.spec.json").read_text(encoding="utf-8")
     before, after = (hashlib.sha256(file.read_bytes()).hexdigest() for file in (TINY_ONNX, other))
     Path(f"{other}.spec.json").write_text(sidecar.replace(before, after), encoding="utf-8")
-    done = run_job(
-        *timed(many, stopped[0], cluster), "--model", other, "--resume", environment=cluster.environment
-    )
+    done = run_here("detect", *timed(many, stopped[0], cluster), "--model", other, "--resume")
     assert done.returncode != 0
     assert f"model was {before[:8]}" in done.stderr
 
@@ -143,7 +142,7 @@ def test_another_image_list_is_refused(
     cluster: SharedCluster, stopped: tuple[Path, str, float], tmp_path: Path
 ) -> None:
     others = write_pictures(tmp_path / "others", 119)
-    done = run_job(*timed(others, stopped[0], cluster), "--resume", environment=cluster.environment)
+    done = run_here("detect", *timed(others, stopped[0], cluster), "--resume")
     assert done.returncode != 0
     assert "images was 120 images" in done.stderr
 
@@ -151,7 +150,7 @@ def test_another_image_list_is_refused(
 def test_a_run_is_not_overwritten_without_resume(
     many: Path, cluster: SharedCluster, stopped: tuple[Path, str, float]
 ) -> None:
-    done = run_job(*timed(many, stopped[0], cluster), environment=cluster.environment)
+    done = run_here("detect", *timed(many, stopped[0], cluster))
     assert done.returncode == 2
     assert "--resume" in done.stderr
 
@@ -174,14 +173,14 @@ def test_a_second_driver_is_refused_while_the_first_lives_and_takes_over_when_it
         wait_for_commits(run, commits + 1, first)  # the first one was not disturbed
     finally:
         kill(first)
-    finished(*fast, environment=cluster.environment)
+    finished_here(*fast)
     assert_each_once(run, 120)
 
 
 def test_damaged_and_missing_parts_are_done_again(many: Path, cluster: SharedCluster, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = [*timed(many, run, cluster, service_ms=1), "--resume"]
-    finished(*options, environment=cluster.environment)
+    finished_here(*options)
     whole = findings(run)
     parts = sorted((run / "detections").glob("part-*.parquet"))
     parts[3].write_bytes(parts[3].read_bytes()[:-7])
@@ -189,7 +188,7 @@ def test_damaged_and_missing_parts_are_done_again(many: Path, cluster: SharedClu
     (run / "images" / "part-9999999999-9999999999.parquet").write_bytes(b"left by a dead driver")
     with (run / "commits.jsonl").open("ab") as commits:
         commits.write(b'{"start": 4, "stop"')
-    done = run_job(*options, environment=cluster.environment)
+    done = run_here("detect", *options)
     assert done.returncode == 0, done.stderr
     assert "is damaged: its 4 images are done again" in done.stderr
     assert "is missing: its 4 images are done again" in done.stderr
@@ -202,8 +201,8 @@ def test_damaged_and_missing_parts_are_done_again(many: Path, cluster: SharedClu
 def test_a_finished_run_is_not_done_again(many: Path, cluster: SharedCluster, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = [*timed(many, run, cluster, service_ms=1), "--limit", "8", "--resume"]
-    finished(*options, environment=cluster.environment)
+    finished_here(*options)
     parts = {path: path.stat().st_mtime_ns for path in run.glob("*/part-*.parquet")}
-    finished(*options, environment=cluster.environment)
+    finished_here(*options)
     assert {path: path.stat().st_mtime_ns for path in run.glob("*/part-*.parquet")} == parts
     assert (run / "_SUCCESS").exists()

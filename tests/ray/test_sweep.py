@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.job_runs import metrics
-from tests.helpers.paths import ROOT
-from tests.helpers.processes import HANG_S
+from tests.helpers.job_runs import metrics, run_here
 from tests.helpers.reproduction_files import image_set, write_yaml
 from tests.helpers.sweep_files import sweep_content
 from tests.ray.conftest import SharedCluster
-
-
-def swept(cluster: SharedCluster, path: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run `raysail sweep`."""
-    return subprocess.run(
-        [sys.executable, "-m", "jobs.commands.sweep", str(path), *options],
-        cwd=ROOT,
-        env={**os.environ, **cluster.environment},
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +21,7 @@ def study(cluster: SharedCluster, tmp_path_factory: pytest.TempPathFactory) -> P
     content = sweep_content(folder)
     content["options"]["address"] = cluster.address
     content["published"] = [{"model": "tiny", "size": "64x96", "map50": 0.5, "i-time-ms": 10, "score": 149}]
-    done = swept(cluster, write_yaml(folder / "sweep.yaml", content))
+    done = run_here("sweep", write_yaml(folder / "sweep.yaml", content))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("# In small\n\n8 points: 2 run, 6 predicted.")
     return folder
@@ -89,7 +72,7 @@ def test_a_second_time_nothing_runs_again(study: Path, cluster: SharedCluster) -
     runs = [study / "sweep" / f"tiny-64x96-fp32-{batch}b-opencv" for batch in (1, 4)]
     before = [(run / "commits.jsonl").stat().st_mtime_ns for run in runs]
     for option in ((), ("--list",)):
-        done = swept(cluster, study / "sweep.yaml", *option)
+        done = run_here("sweep", study / "sweep.yaml", *option)
         assert done.returncode == 0, done.stderr
         assert "8 points: 2 run, 6 predicted." in done.stdout
     assert [(run / "commits.jsonl").stat().st_mtime_ns for run in runs] == before
@@ -104,7 +87,7 @@ def test_a_point_that_fails_is_told_and_the_others_run(cluster: SharedCluster, t
     foreign = folder / "sweep" / "tiny-64x96-fp32-1b-opencv"
     foreign.mkdir(parents=True)
     (foreign / "notes.txt").write_text("mine")
-    done = swept(cluster, write_yaml(folder / "sweep.yaml", content))
+    done = run_here("sweep", write_yaml(folder / "sweep.yaml", content))
     assert done.returncode == 1
     rows = table(folder)
     assert (rows["fp32-1b-opencv"]["status"], rows["fp32-4b-opencv"]["status"]) == ("failed", "run")
