@@ -2,6 +2,7 @@
 
     RaysailError                     one clear sentence: name, rule, value, place
     ├── ConfigurationError           an option, a YAML key or a path is wrong: exit code 2, before Ray starts
+    │   └── OutputError              what a network computes cannot be what its layout says
     ├── ModelFileError               a BModel, ONNX file or sidecar is damaged, foreign or inconsistent
     ├── LibraryError                 a native library is missing, too old or for another machine
     ├── ToolError                    the compiler or one of its tools failed
@@ -22,6 +23,10 @@ class RaysailError(Exception):
 
 class ConfigurationError(RaysailError):
     """An option, a YAML key or a path is wrong."""
+
+
+class OutputError(ConfigurationError):
+    """A network's outputs cannot be what its layout says: no other card or image would help."""
 
 
 class ModelFileError(RaysailError):

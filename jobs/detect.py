@@ -160,7 +160,7 @@ def _commit(
 ) -> None:
     result = outcome.result or _lost_image(outcome, images)
     committer.put(outcome.shard, result, outcome.attempt)
-    progress.advance(len(outcome.shard), failed=result.failed_count)
+    progress.advance(len(outcome.shard), failed=result.failed_count, detections=result.detections.num_rows)
 
 
 def _lost_image(outcome: Outcome[ShardResult], images: ImageList) -> ShardResult:

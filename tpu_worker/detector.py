@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Final
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from tpu_worker.image_header import ImageError, read_header
 from tpu_worker.keep_memory import keep_freed_memory
 from tpu_worker.launch import Prepared
 from tpu_worker.layouts.candidates import Candidates
+from tpu_worker.layouts.plausible import check_plausible
 from tpu_worker.layouts.registry import open_layout
 from tpu_worker.letterbox import InputWriter, Letterbox
 from tpu_worker.nms import best_first, suppress
@@ -103,7 +105,7 @@ class Detector:
         """One result per image, in the order given.
 
         An image that cannot be read becomes a result with a failure. Raises DeviceError, for all the images
-        together, when the device fails.
+        together, when the device fails, and OutputError when its outputs cannot be what the spec says.
         """
         return self._pipeline.run(images)
 
@@ -126,6 +128,10 @@ def default_prepare_threads() -> int:
     return min(MOST_PREPARE_THREADS, len(os.sched_getaffinity(0)))
 
 
+# Images whose outputs are looked at before anything of them counts; it costs some ms per image.
+_CHECKED_IMAGES: Final = 8
+
+
 class _Stages:
     """Preparing, inference and postprocessing as the pipeline calls them."""
 
@@ -143,6 +149,7 @@ class _Stages:
             reduce_to_hw=self._spec.input_hw if options.reduced_jpeg and not is_stretched else None,
         )
         self._of_thread = threading.local()
+        self._left_to_check = _CHECKED_IMAGES
 
     def prepare(
         self, image: ImageRef, target: NDArray[np.float32], previous: Letterbox | None
@@ -193,6 +200,9 @@ class _Stages:
 
     def postprocess(self, outputs: Outputs, position: int, letterbox: Letterbox) -> Detections:
         """Raw outputs of one image to boxes in its pixels."""
+        if self._left_to_check:
+            self._left_to_check -= 1
+            check_plausible(outputs, position, self._spec, self._options.conf)
         found = self._layout.decode(outputs, position)
         kept = self._kept(found)
         xyxy = letterbox.to_source(found.xyxy[kept])

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from ray.exceptions import RayError, RayTaskError
 
+from bmodel.errors import OutputError
 from cluster.cards.card_slots import CardSlot
 from cluster.pool.ray_calls import ActorCalls, RayCalls
 from cluster.pool.ray_errors import own_error, sentence_of
@@ -189,6 +190,8 @@ class WorkerPool(Generic[R]):
         try:
             result = self._calls.answer(flight.ref)
         except RayTaskError as error:
+            if isinstance(cause := own_error(error), OutputError):
+                raise cause from None  # the model's fault, on every card and with every image
             yield from self._refused(state, flight, sentence_of(error))
             return
         except RayError as error:  # the actor or its node died, or the result was lost with its node

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bmodel.container import Container, Stage, Tensor, read_container
-from bmodel.errors import ConfigurationError
+from bmodel.errors import ConfigurationError, RaysailError
 from bmodel.files import file_sha256
+from bmodel.model_file import has_class_names, load_spec
 from bmodel.onnx_file import OnnxFile, OnnxTensor, read_onnx
-from bmodel.sidecar import MODEL_SUFFIXES, sidecar_path
+from bmodel.sidecar import MODEL_SUFFIXES, ModelSpec, sidecar_path
 
 WIDTH = 80
 
@@ -36,7 +37,7 @@ def command(
         sys.stdout.buffer.write(to_json(describe(model), indent=2) + b"\n")
         return
     console = Console(width=WIDTH, highlight=False, markup=False)
-    for table in _tables(model):
+    for table in (*_tables(model), _fact_table(describe_detector(file))):
         console.print(table)
 
 
@@ -45,7 +46,50 @@ def describe(model: Container | OnnxFile) -> dict[str, Any]:
     content: dict[str, Any] = asdict(model)
     content["sha256"] = file_sha256(model.path)
     content["has_sidecar"] = sidecar_path(model.path).is_file()
+    content["detector"] = describe_detector(model.path)
     return content
+
+
+def describe_detector(path: Path) -> dict[str, str]:
+    """Return how detection reads a file: layout, classes, what it shows the network, and what it still needs."""
+    missing = []
+    try:
+        spec = load_spec(path)
+    except RaysailError as error:
+        missing.append(str(error))
+        try:
+            # Anchors are all that may be missing: any will do to see the rest.
+            spec = load_spec(path, anchors="yolov7")
+        except RaysailError:
+            return {"missing": missing[0]}
+    if not has_class_names(spec):
+        missing.append("class names: --class-names FILE, or a sidecar")
+    names = ", ".join(spec.class_names[:4]) + (", …" if len(spec.class_names) > 4 else "")
+    return {
+        "layout": _layout_in_words(spec),
+        "classes": f"{len(spec.class_names)}: {names}",
+        "sees": _input_in_words(spec),
+        "known from": "its sidecar" if sidecar_path(path).is_file() else "its shapes and metadata",
+        "missing": "; ".join(missing) or "nothing",
+    }
+
+
+def _layout_in_words(spec: ModelSpec) -> str:
+    if not spec.heads:
+        return spec.layout
+    strides = ", ".join(str(head.stride) for head in spec.heads)
+    return f"{spec.layout}, strides {strides}, {len(spec.heads[0].anchors_wh)} anchors per cell"
+
+
+def _input_in_words(spec: ModelSpec) -> str:
+    """Like `RGB, 0 to 1, centred on grey 114, in 640 x 640 pixels`."""
+    pixels = spec.normalisation
+    low = [(0 - mean) * scale for mean, scale in zip(pixels.mean, pixels.scale, strict=True)]
+    high = [(255 - mean) * scale for mean, scale in zip(pixels.mean, pixels.scale, strict=True)]
+    place = {"centre": "centred on", "top-left": "at the top left of", "stretch": ""}[pixels.placement]
+    border = f"{place} grey {pixels.padding}" if place else "stretched to fill it"
+    height, width = spec.input_hw
+    return f"{pixels.channels.upper()}, {min(low):.4g} to {max(high):.4g}, {border}, in {width} x {height} pixels"
 
 
 def _tables(model: Container | OnnxFile) -> list[Table]:

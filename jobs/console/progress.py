@@ -11,6 +11,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINE_EVERY_S = 10.0
+# Images after which it is said that none of them had a detection.
+FIRST_IMAGES = 100
+
+
+def nothing_found(images: int) -> str:
+    """What people are told when none of so many images has a detection."""
+    return (
+        f"Warning: no detection on any of {images} images. If they should have some, the model's outputs may be of "
+        "another layout, or its input prepared otherwise than it wants: 'raysail inspect' says what is assumed."
+    )
 
 
 class RunProgress:
@@ -20,6 +30,8 @@ class RunProgress:
         stream = stream or sys.stderr
         self._total, self._done, self._already = total, already, already
         self._failed = 0
+        self._detections = 0
+        self._has_warned = already > 0  # what was found before is not known here
         self._started_s = time.monotonic()
         self._next_line_s = self._started_s + LINE_EVERY_S
         self._stream = stream
@@ -50,15 +62,23 @@ class RunProgress:
         elif self._done > self._already:
             self._line()
 
-    def advance(self, images: int, *, failed: int) -> None:
-        """Count images as committed, `failed` of them without detections."""
+    def advance(self, images: int, *, failed: int, detections: int) -> None:
+        """Count images as committed, `failed` of them for a reason, with their detections together."""
         self._done += images
         self._failed += failed
+        self._detections += detections
+        self._warn_of_nothing()
         if self._live:
             self._live.update(self._task, description="detecting", completed=self._done, rate=self._rate())
         elif time.monotonic() > self._next_line_s:
             self._next_line_s = time.monotonic() + LINE_EVERY_S
             self._line()
+
+    def _warn_of_nothing(self) -> None:
+        ok = self._done - self._failed
+        if not self._has_warned and not self._detections and ok >= FIRST_IMAGES:
+            self._has_warned = True
+            self.tell(nothing_found(ok))
 
     def tell(self, sentence: str) -> None:
         """Print something that users should not miss."""

@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from jobs.console.progress import nothing_found
 from jobs.measure.metrics import Metrics
 from jobs.run.folder import RunFolder
 
@@ -31,6 +32,8 @@ def print_summary(metrics: Metrics, run: RunFolder) -> None:
         markup=False,
     )
     console.print(_figures(metrics))
+    if metrics.images.ok and not metrics.detections:
+        console.print(nothing_found(metrics.images.ok))
     if metrics.map is not None and metrics.map.coco.per_class:
         console.print(_classes(metrics))
     there = set(run.store.entries())

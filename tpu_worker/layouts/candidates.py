@@ -13,12 +13,14 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bmodel.errors import DeviceError
+from bmodel.errors import DeviceError, OutputError
 
 Rows = NDArray[np.float32]
 
 # Comparisons before the exact one let a little more through than the limit, far beyond float32's rounding.
 LOOSE: Final = 1e-4
+# What rounding, INT8's included, may add to a probability of 1 or take from one of 0.
+BEYOND_ONE: Final = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,9 +81,21 @@ class Choice:
         xyxy = np.concatenate((centre - half, centre + half), axis=1).astype(np.float32)
         return Candidates(
             xyxy=xyxy[row[keep]],
-            confidence=scores[keep].astype(np.float32),
+            confidence=as_confidence(scores[keep]),
             class_id=class_id[keep].astype(np.int32),
         )
+
+
+def as_confidence(scores: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Scores as float32, rounding beyond 1 taken off; raises OutputError for what is no probability at all."""
+    if len(scores) and (most := float(scores.max())) > 1.0:
+        if most > 1.0 + BEYOND_ONE:
+            raise OutputError(
+                f"layout: a confidence must be within 0..1, got {most:.3g}: the outputs are of another layout than the "
+                "model's (docs/models.md)"
+            )
+        scores = np.minimum(scores, 1.0)
+    return scores.astype(np.float32)
 
 
 def sigmoid(values: Rows) -> NDArray[np.float64]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bmodel.errors import DeviceError
+from bmodel.errors import OutputError
 from bmodel.sidecar import ModelSpec
-from tpu_worker.layouts.candidates import Candidates, Choice, Rows, check_finite
+from tpu_worker.layouts.candidates import Candidates, Choice, Rows, as_confidence, check_finite
 
 
 class EndToEnd:
@@ -30,8 +30,10 @@ class EndToEnd:
         class_id = rows[:, 5].astype(np.int64)
         wrong = (class_id != rows[:, 5]) | (class_id < 0) | (class_id >= self._classes)
         if wrong.any():
-            raise DeviceError(
-                f"an end-to-end output's class must be a whole number below {self._classes}, "
+            raise OutputError(
+                f"layout: an end-to-end output's class must be a whole number below {self._classes}, "
                 f"got {float(rows[wrong, 5][0]):g}"
             )
-        return Candidates(xyxy=rows[:, :4], confidence=rows[:, 4], class_id=class_id.astype(np.int32))
+        return Candidates(
+            xyxy=rows[:, :4], confidence=as_confidence(rows[:, 4]), class_id=class_id.astype(np.int32)
+        )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bmodel.errors import CardTakenError, DeviceError, RunError
+from bmodel.errors import CardTakenError, DeviceError, OutputError, RunError
 from cluster.cards.card_slots import CardSlot
 from cluster.pool.pool import Outcome, WorkerPool
 from cluster.pool.slot_phase import SlotPhase
@@ -120,6 +120,16 @@ def test_each_call_tells_its_worker_the_time_of_the_run() -> None:
     )
     assert len(list(pool.run([Shard(0, 1), Shard(1, 2), Shard(2, 3)]))) == 3
     assert cluster.sent_s == pytest.approx([30.01, 30.01, 31.01])
+
+
+def test_a_model_that_cannot_be_what_it_says_ends_the_run_and_blames_no_card() -> None:
+    wrong = Reply(refuses=OutputError("layout: the outputs are not what 'heads' says"))
+    run = pool_on(ScriptedRay(process_reply=lambda *_: wrong))
+    with pytest.raises(OutputError, match="not what 'heads' says"):
+        run.carry_out(total=24, size=3)
+    assert run.outcomes == []
+    assert [state.failures for state in run.pool.slots] == [0, 0]
+    assert run.told == []
 
 
 def test_no_shards_is_no_run() -> None:

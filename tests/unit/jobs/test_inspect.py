@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,47 @@ def test_tables_fit_eighty_columns(path: Path, wanted: tuple[str, ...]) -> None:
     assert (outcome.returncode, outcome.stderr) == (0, "")
     assert [text for text in wanted if text not in outcome.stdout] == []
     assert max(map(len, outcome.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (
+            ROOT / "models/tiny.onnx",
+            [
+                "heads, strides 8, 16, 32, 3 anchors per cell",
+                "3: car, person, bike",
+                "RGB, 0 to 1",
+                "nothing",
+            ],
+        ),
+        (MODEL, ["centred on grey 114, in 96 x 64 pixels", "its sidecar"]),
+    ],
+)
+def test_it_says_how_detection_reads_the_file(path: Path, words: list[str]) -> None:
+    text = " ".join(inspect(path).stdout.split())
+    assert [word for word in words if word not in text] == []
+
+
+def test_it_says_what_is_missing(tmp_path: Path) -> None:
+    bare = Path(shutil.copy(ROOT / "bmodel/tiny_fp32_1b.bmodel", tmp_path))
+    detector = json.loads(inspect(bare, "--json").stdout)["detector"]
+    assert detector["layout"].startswith("heads")
+    assert "needs --anchors yolov5, yolov7 or a file" in detector["missing"]
+    assert "--class-names FILE" in detector["missing"]
+
+
+@pytest.mark.photographs
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("yolov8n_640_1b", ["anchor-free", "80: person, bicycle", "640 x 640", "missing nothing"]),
+        ("yolox_nano_416_1b", ["missing layout:", "decoded (80", "yolox (80", "--layout"]),
+    ],
+)
+def test_real_networks_in_words(photographs: Path, name: str, words: list[str]) -> None:
+    text = " ".join(inspect(photographs / f"heads/{name}.onnx").stdout.split())
+    assert [word for word in words if word not in text] == []
 
 
 def test_json_holds_the_whole_header() -> None:

@@ -55,6 +55,13 @@ def test_a_run_with_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert f"{of_class.ap50:.4f}" in row
 
 
+def test_that_nothing_was_found_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, metrics = run_and_metrics(tmp_path, MadeUp())
+    assert "Warning" not in "".join(printed(run, metrics, capsys))
+    lines = printed(run, metrics.model_copy(update={"detections": 0}), capsys)
+    assert f"Warning: no detection on any of {metrics.images.ok} images" in "\n".join(lines)
+
+
 def test_where_the_card_was_to_prepare_images_both_ways_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

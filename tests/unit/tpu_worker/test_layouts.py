@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bmodel.errors import DeviceError
+from bmodel.errors import DeviceError, OutputError
 from bmodel.sidecar import ModelSpec
 from tests.helpers.reference_detection import all_boxes
 from tests.helpers.small_specs import decoded_spec, flat_spec, head_spec, plane_spec
@@ -202,7 +202,7 @@ def test_a_final_box_of_no_class_is_the_devices_failure(class_id: float) -> None
     spec = flat_spec("end-to-end")
     outputs = [np.zeros(spec.outputs[0].shape, np.float32)]
     outputs[0][0, 4] = (1, 2, 3, 4, 0.5, class_id)
-    with pytest.raises(DeviceError, match="class must be a whole number below 3"):
+    with pytest.raises(OutputError, match="class must be a whole number below 3"):
         decode(outputs, spec, conf=0.25)
 
 
