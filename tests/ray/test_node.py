@@ -151,7 +151,7 @@ def test_stopping_one_node_leaves_the_others(
 ) -> None:
     head, worker, address, _ = two_hosts
     assert "Stopped the node" in worker.node("stop")
-    assert "No node of Raysail's" in worker.node("stop")
+    assert "No Raysail node" in worker.node("stop")
     deadline = time.monotonic() + HANG_S
     while "CARDS 2" not in (done := client(address, {**head.environment, "RAY_AUTH_MODE": "token"})).stdout:
         assert time.monotonic() < deadline, done.stdout + done.stderr
@@ -188,7 +188,7 @@ def test_a_start_that_is_interrupted_leaves_no_node_behind(tmp_path: Path) -> No
     out, err = starting.communicate(timeout=HANG_S)
     assert starting.returncode != 0, out + err
     wait_until(lambda: not processes_with(f"HOME={tmp_path}"), 60, "everything has ended")
-    assert "No node of Raysail's" in host.node("stop")
+    assert "No Raysail node" in host.node("stop")
 
 
 # Jobs.
