@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from bmodel.errors import RunError
 from bmodel.sidecar import ModelSpec
+from jobs.config.detect_config import DetectConfig
+from jobs.run.fingerprint import check_same, fingerprint
 from jobs.run.folder import begin_run
 from jobs.run.record import RunRecord, parse_record
 from jobs.run.store import LocalStore
@@ -35,6 +37,19 @@ def test_the_record_of_0_1_is_read_and_written_with_nothing_lost() -> None:
     assert ModelSpec.model_validate(content["spec"]) == record.spec
     assert content["spec"].keys() <= written["spec"].keys()
     assert written == {**content, "on_simulator": False, "resumed": 0, "spec": written["spec"]}
+
+
+def test_a_run_that_0_1_began_has_the_same_fingerprint_today() -> None:
+    record = parse_record(RUN_0_1.read_bytes(), str(RUN_0_1))
+    today = fingerprint(
+        DetectConfig(images="/images", device="timed", service_ms=1.0),
+        device="cpu",
+        model_sha256=record.model.sha256,
+        spec=record.spec,
+        images_sha256="4bddf5dfb835519a",
+        image_count=7,
+    )
+    check_same(record.fingerprint, today, "here")
 
 
 @pytest.mark.parametrize(
