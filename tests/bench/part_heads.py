@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.bench import without_objectness
 from tests.bench.busiest import PUBLISHED_CANDIDATES, busiest, candidates
 from tests.bench.findings import Findings
 from tests.bench.fresh import FreshOutputs
@@ -41,6 +42,7 @@ def measure(material: Material) -> Findings:
         figures = [_against_the_sample(recorded, fresh, confidence) for confidence in GOALS]
     figures += [_share_of_identical(recorded, confidence) for confidence in GOALS]
     figures += [_peer_is_honest(material, recorded, confidence) for confidence in PUBLISHED]
+    figures += without_objectness.figures()
     return Findings(title="Raw heads to boxes", figures=tuple(figures), tables=(_suppression(recorded),))
 
 

@@ -6,6 +6,8 @@ touches only the values above the limit.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,10 @@ from bmodel.sidecar import ModelSpec
 from tpu_worker.layouts.candidates import LOOSE, Candidates, Choice, Rows, check_finite
 
 Indices = NDArray[np.intp]
+
+# Eight booleans side by side, all true.
+_ALL_BELOW: Final = np.uint64(0x0101010101010101)
+_EIGHT: Final = np.arange(8)
 
 
 class AnchorFree:
@@ -64,10 +70,14 @@ class AnchorFree:
 
     def _above(self, values: Rows, *, dropped: int = 0) -> Indices:
         """Flat positions of the values above the limit, and of NaN, without the first `dropped` columns."""
-        above = values <= self._limit
-        np.logical_not(above, out=above)  # NaN is not below, so that it is looked at
-        above[:, :dropped] = False
-        places: Indices = above.ravel().nonzero()[0]
+        below = values <= self._limit  # NaN is not below, so that it is looked at
+        below[:, :dropped] = True
+        flat = below.ravel()
+        # Eight at a time: nearly all are below, and those few words that are not are taken apart.
+        whole = len(flat) - len(flat) % 8
+        (words,) = (flat[:whole].view(np.uint64) != _ALL_BELOW).nonzero()
+        near = np.concatenate(((words[:, None] * 8 + _EIGHT).ravel(), np.arange(whole, len(flat))))
+        places: Indices = near[~flat[near]]
         return places
 
 

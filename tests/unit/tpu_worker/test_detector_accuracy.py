@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bmodel.layouts import LayoutName
 from bmodel.model_file import load_spec
 from bmodel.sidecar import ModelSpec
 from tests.helpers.detector_runs import found, refs
+from tests.helpers.reference_detection import suppressed
 from tpu_worker.detector import DetectOptions, Detector
-from tpu_worker.devices import DeviceOptions, open_device
+from tpu_worker.devices import Device, DeviceOptions, open_device
+from tpu_worker.devices.protocol import Batch
 from tpu_worker.values import ImageResult
+
+Rows = NDArray[np.float32]
 
 # What two right implementations differ by: rounding, and how an image is scaled.
 TOLERANCE = 0.004
@@ -95,3 +101,59 @@ def test_other_layouts(
     capsys.readouterr()
     assert found_ap50 == pytest.approx(ap50, abs=TOLERANCE)
     assert found_ap == pytest.approx(ap, abs=TOLERANCE)
+
+
+class OtherForm:
+    """A device whose answers take another form on their way, under the spec of that form."""
+
+    def __init__(self, device: Device, spec: ModelSpec, form: Callable[[Rows], Rows]) -> None:
+        self.spec = spec
+        self._device = device
+        self._form = form
+
+    def run(self, batch: Batch) -> list[Rows]:
+        return [self._form(output) for output in self._device.run(batch)]
+
+    def close(self) -> None:
+        self._device.close()
+
+
+def with_own_suppression(output: Rows) -> Rows:
+    """(1, 84, cells) → (1, 300, 6): the network's end-to-end form, its suppression by plain numpy."""
+    rows = output[0].T
+    row, class_id = np.nonzero(rows[:, 4:] > 0.25)
+    scores = rows[row, class_id + 4]
+    corners = np.concatenate((rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2), axis=1)
+    order = np.argsort(-scores, kind="stable")
+    xyxy, classes, scores = corners[row][order], class_id[order].astype(np.int32), scores[order]
+    kept = suppressed(xyxy, classes, iou=0.65, max_detections=300)
+    final = np.zeros((1, 300, 6), np.float32)
+    final[0, : len(kept)] = np.column_stack((xyxy, scores, classes))[kept]
+    return final
+
+
+@pytest.mark.photographs
+@pytest.mark.parametrize(
+    ("layout", "shape", "form"),
+    [
+        ("anchor-free", (1, 2100, 84), lambda output: output.swapaxes(1, 2).copy()),
+        ("end-to-end", (1, 300, 6), with_own_suppression),
+    ],
+)
+def test_forms_of_one_network_find_the_same(
+    photographs: Path, layout: LayoutName, shape: tuple[int, ...], form: Callable[[Rows], Rows]
+) -> None:
+    network = photographs / "heads/yolo11n_320_1b.onnx"
+    spec = load_spec(network)
+    outputs = (spec.outputs[0].model_copy(update={"shape": shape}),)
+    other = ModelSpec.model_validate(spec.model_dump() | {"outputs": outputs, "layout": layout})
+    images = refs(sorted((photographs / "images").iterdir())[:12])
+    options = DeviceOptions(name="cpu", spec=spec, model_path=network, threads=1)
+    with Detector(open_device(options), DetectOptions(conf=0.25)) as detector:
+        expected = detector.detect(images)
+    with Detector(OtherForm(open_device(options), other, form), DetectOptions(conf=0.25)) as detector:
+        results = detector.detect(images)
+    assert sum(len(found(result)[0]) for result in expected) > 30
+    for one, two in zip(expected, results, strict=True):
+        for ours, theirs in zip(found(one), found(two), strict=True):
+            np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-3)
