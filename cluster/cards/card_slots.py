@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bmodel.errors import ConfigurationError
+
 CARD_RESOURCE = "bm1684"
 VIRTUAL_RESOURCE = "bm1684_virtual"
 _ONE_CARD = re.compile(rf"{CARD_RESOURCE}_(\d+)")
@@ -87,3 +89,11 @@ def choose_slots(
     if needs_card:
         return registered_slots(nodes, virtual=False)
     return registered_slots(nodes, virtual=True) or virtual_slots(nodes, cards or 1)
+
+
+def card_numbers(text: str) -> tuple[int, ...]:
+    """The numbers of `--exclude`, like 0,3; raises ConfigurationError."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isascii() and part.isdigit() for part in parts):
+        raise ConfigurationError(f"--exclude: must be card numbers with commas between, got '{text}'")
+    return tuple(map(int, parts))

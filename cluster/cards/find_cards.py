@@ -44,14 +44,6 @@ def find_cards(*, exclude: Iterable[int] = (), device_folder: Path = Path("/dev"
     return _without(found, sorted(set(exclude)))
 
 
-def card_numbers(text: str) -> tuple[int, ...]:
-    """The numbers of `--exclude`, like 0,3; raises ConfigurationError."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isascii() and part.isdigit() for part in parts):
-        raise ConfigurationError(f"--exclude: must be card numbers with commas between, got '{text}'")
-    return tuple(map(int, parts))
-
-
 def _without(found: FoundCards, exclude: list[int]) -> FoundCards:
     # A card that the user believes to be left out, and that is not, may be in somebody else's use.
     if missing := [device_id for device_id in exclude if device_id not in found.device_ids]:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from bmodel.errors import ConfigurationError
-from cluster.cards.card_slots import card_resources
-from cluster.cards.find_cards import card_numbers, find_cards
+from cluster.cards.card_slots import card_numbers, card_resources
+from cluster.cards.find_cards import find_cards
 from cluster.node import NodeOptions, ensure_token, exporters_list, has_token, run_node, start_node, stop_node
 
 command = typer.Typer()

@@ -55,7 +55,8 @@ def sweep(path: Path, *, only_list: bool, output: Path | None) -> int:
 
 
 def _settle_points(study: Sweep, path: Path, *, only_list: bool) -> list[Row]:
-    from jobs.study.run_sweep import check_options, look_at, read_predictions, run_point
+    from jobs.study.predictions import read_predictions
+    from jobs.study.run_sweep import check_options, look_at, run_point
     from jobs.study.sweep_points import points_of
 
     check_options(study, path)

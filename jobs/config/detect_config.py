@@ -22,7 +22,7 @@ from pydantic import (
 
 from bmodel.errors import ConfigurationError
 from cluster.address import cluster_address
-from cluster.cards.find_cards import card_numbers
+from cluster.cards.card_slots import card_numbers
 from jobs.config.choices import (
     CONF_ABOVE,
     CONF_BELOW,

@@ -13,7 +13,8 @@ from bmodel.files import file_sha256
 from bmodel.model_file import has_class_names, load_spec
 from bmodel.sidecar import ModelSpec, Precision
 from bmodel.validation import FrozenModel
-from cluster.cards.find_cards import FoundCards, card_numbers, find_cards
+from cluster.cards.card_slots import card_numbers
+from cluster.cards.find_cards import FoundCards, find_cards
 from data.formats import FormatError, label_stems, read_coco
 from data.ground_truth import read_ground_truth
 from jobs.config.detect_config import DetectConfig

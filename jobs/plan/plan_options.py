@@ -17,7 +17,7 @@ from jobs.config.detect_config import describe_validation_error
 from jobs.config.paths import why_not_a_file
 from jobs.config.yaml_file import OptionsModel
 from jobs.plan.values import CardTime
-from jobs.study.run_sweep import read_predictions
+from jobs.study.predictions import read_predictions
 
 PREDICTIONS: Final = Path("docs/results/latency.json")
 _COUNT: Final = re.compile(r"\d+(\.\d+)?([eE]\+?\d{1,2})?")

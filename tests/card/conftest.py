@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.cards.find_cards import card_numbers, find_cards
+from cluster.cards.card_slots import card_numbers
+from cluster.cards.find_cards import find_cards
 from tests.card.cases import EXCLUDE
 
 

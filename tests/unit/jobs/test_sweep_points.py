@@ -13,8 +13,9 @@ import pytest
 from bmodel.errors import ConfigurationError, ModelFileError
 from bmodel.sidecar import read_sidecar, sidecar_path
 from jobs.commands.sweep import sweep
+from jobs.study.predictions import Predictions, read_predictions
 from jobs.study.run_once import read_job_file
-from jobs.study.run_sweep import Predictions, look_at, read_predictions
+from jobs.study.run_sweep import look_at
 from jobs.study.sweep_file import Sweep
 from jobs.study.sweep_points import Figures, Row, make_row, pareto_front, points_of, ranked
 from tests.helpers.paths import ROOT
