@@ -72,6 +72,15 @@ def test_sides_are_cut_as_the_vendor_cuts_them(
     np.testing.assert_allclose(edges, (left, top, left + resized_hw[1], top + resized_hw[0]), atol=1e-9)
 
 
+def test_the_cards_letterbox_lies_where_the_network_wants_it() -> None:
+    centred = truncating_letterbox((50, 31), (64, 96))
+    cornered = truncating_letterbox((50, 31), (64, 96), "top-left")
+    assert (cornered.resized_hw, cornered.top, cornered.left) == (centred.resized_hw, 0, 0)
+    assert centred.left > 0
+    stretched = truncating_letterbox((50, 31), (64, 96), "stretch")
+    assert (stretched.resized_hw, stretched.top, stretched.left) == ((64, 96), 0, 0)
+
+
 def test_the_cut_differs_from_ours_where_rounding_goes_up() -> None:
     assert Letterbox.fit((426, 640), (64, 96)).resized_hw == (64, 96)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bmodel.errors import ConfigurationError, ToolError
 from bmodel.model_file import load_spec
-from bmodel.sidecar import Normalisation, Precision
+from bmodel.sidecar import Normalisation, Placement, Precision
 from jobs.build.compile.source_network import choose_images, letterboxed, write_calibration_images
 from jobs.build.compile.verify import LIMITS, Outputs, compare, failure, read_batches
 from tests.helpers.paths import ROOT
@@ -94,16 +94,20 @@ def _write_images(folder: Path, sizes: list[tuple[int, int]]) -> list[Path]:
 
 @pytest.mark.parametrize("size_hw", [(64, 96), (100, 37), (31, 200), (480, 640), (1, 1)])
 @pytest.mark.parametrize("channels", ["rgb", "bgr"])
-def test_the_compiler_sees_what_the_detector_feeds(size_hw: tuple[int, int], channels: str) -> None:
+@pytest.mark.parametrize("placement", ["centre", "top-left", "stretch"])
+def test_the_compiler_sees_what_the_detector_feeds(
+    size_hw: tuple[int, int], channels: str, placement: Placement
+) -> None:
     normalisation = Normalisation.model_validate(
-        {"channels": channels, "mean": (1, 2, 3), "scale": (0.5, 0.25, 1)}
+        {"channels": channels, "mean": (1, 2, 3), "scale": (0.5, 0.25, 1), "placement": placement}
     )
     bgr = np.random.default_rng(5).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
     pixels = letterboxed(bgr, (64, 96), normalisation)
     ordered = pixels[..., ::-1] if channels == "rgb" else pixels
     by_hand = (ordered.astype(np.float64) - normalisation.mean) * normalisation.scale
     fed: NDArray[np.float32] = np.empty((3, 64, 96), np.float32)
-    InputWriter(normalisation, (64, 96)).write(bgr, Letterbox.fit(size_hw, (64, 96)), fed, None)
+    place = Letterbox.fit(size_hw, (64, 96), placement)
+    InputWriter(normalisation, (64, 96)).write(bgr, place, fed, None)
     assert np.array_equal(fed, by_hand.transpose(2, 0, 1).astype(np.float32))
 
 
