@@ -66,10 +66,14 @@ def detect(config: DetectConfig) -> int:
             with stop.while_ray_starts():
                 stack.enter_context(connected(address, local_resources={}))
         job = resolve_job(config, spec, cards_of_cluster=real_cards_of_cluster() if address else None)
-        store = open_store(config.output or default_output(job))
+        store = open_store(config.output or default_output(job.ran.name))
         check_folder(store, resume=config.resume)
         stack.enter_context(run_lock(store))
-        run = begin_run(store, resume=config.resume, record=new_record(config, job, images))
+        run = begin_run(
+            store,
+            resume=config.resume,
+            record=new_record(config, images, device=job.device.name, ran=job.ran, spec=job.spec),
+        )
         cards = JobCards(most=config.cards, needs_real=job.needs_card, of_host=job.cards_of_host)
         detected = Detected()
         try:

@@ -11,8 +11,7 @@ from pathlib import Path
 from bmodel.errors import ConfigurationError, LibraryError
 from bmodel.files import file_sha256
 from bmodel.model_file import has_class_names, load_spec
-from bmodel.sidecar import ModelSpec, Precision
-from bmodel.validation import FrozenModel
+from bmodel.sidecar import ModelSpec
 from cluster.cards.card_slots import card_numbers
 from cluster.cards.find_cards import FoundCards, find_cards
 from data.formats import FormatError, label_stems, read_coco
@@ -20,34 +19,12 @@ from data.ground_truth import read_ground_truth
 from jobs.config.detect_config import DetectConfig
 from jobs.config.paths import why_neither_file_nor_folder, why_not_a_file
 from jobs.inputs.images import ImageList
+from jobs.inputs.ran_model import ModelMetrics, model_metrics
 from tpu_worker.detector import DetectOptions
 from tpu_worker.devices import CARD_DEVICES, DeviceOptions, TimedOptions, resolve_device
 from tpu_worker.devices.choose_device import cpu_model_path
 from tpu_worker.devices.timed import standard_spec
 from tpu_worker.values import MOST_PREPARE_THREADS
-
-
-class ModelMetrics(FrozenModel):
-    """The file that really ran: for device cpu that is the ONNX twin of a BModel."""
-
-    name: str
-    sha256: str
-    precision: Precision
-    input_hw: tuple[int, int]
-    batch: int
-    classes: int
-
-
-def model_metrics(spec: ModelSpec, *, name: str, sha256: str) -> ModelMetrics:
-    """The model block for the file that ran."""
-    return ModelMetrics(
-        name=name,
-        sha256=sha256,
-        precision=spec.precision,
-        input_hw=spec.input_hw,
-        batch=spec.batch,
-        classes=len(spec.class_names),
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

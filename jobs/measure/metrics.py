@@ -13,7 +13,7 @@ from bmodel.sidecar import ModelSpec
 from bmodel.validation import FrozenModel, first_fault
 from cluster.pool.work import SlotState
 from jobs.config.choices import ScoreProtocol
-from jobs.inputs.resolve import ModelMetrics
+from jobs.inputs.ran_model import ModelMetrics
 from jobs.measure.card_health import CardHealthMetrics
 from jobs.measure.latency import (
     LatencyMetrics,

@@ -19,7 +19,7 @@ from cluster.pool.work import SlotState
 from jobs.config.detect_config import DetectConfig
 from jobs.inputs.image_sources import hide_secrets
 from jobs.inputs.images import ImageList
-from jobs.inputs.resolve import ModelMetrics, ResolvedJob
+from jobs.inputs.ran_model import ModelMetrics
 from jobs.run.fingerprint import Fingerprint, fingerprint
 
 RUN_SCHEMA_VERSION: Final = 1
@@ -140,23 +140,25 @@ def parse_record(data: bytes, place: str) -> RunRecord:
         raise RunError(f"'{place}' is damaged: {first_fault(error)}") from None
 
 
-def new_record(config: DetectConfig, job: ResolvedJob, images: ImageList) -> RunRecord:
+def new_record(
+    config: DetectConfig, images: ImageList, *, device: str, ran: ModelMetrics, spec: ModelSpec
+) -> RunRecord:
     """The record of a run that begins now."""
     return RunRecord(
         started_s=time.time(),
         image_count=len(images),
-        device=job.device.name,
+        device=device,
         fingerprint=fingerprint(
             config,
-            device=job.device.name,
-            model_sha256=job.ran.sha256,
-            spec=job.spec,
+            device=device,
+            model_sha256=ran.sha256,
+            spec=spec,
             images_sha256=images.sha256(),
             image_count=len(images),
         ),
         configuration=_configuration(config),
-        model=job.ran,
-        spec=job.spec,
+        model=ran,
+        spec=spec,
         versions=versions(),
     )
 
@@ -192,9 +194,9 @@ def _configuration(config: DetectConfig) -> dict[str, Any]:
     return options
 
 
-def default_output(job: ResolvedJob) -> str:
+def default_output(model_name: str) -> str:
     """A new folder under result/, named after the moment and the model."""
-    return f"result/{time.strftime('%Y%m%d-%H%M%S')}-{job.ran.name.split('.')[0]}"
+    return f"result/{time.strftime('%Y%m%d-%H%M%S')}-{model_name.split('.', maxsplit=1)[0]}"
 
 
 def versions() -> dict[str, str]:

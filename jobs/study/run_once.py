@@ -72,7 +72,16 @@ def is_finished(config: DetectConfig) -> bool:
     if run is None or SUCCESS not in run.store.names(""):
         return False
     job = resolve_job(config, load_model(config), cards_of_cluster=_cards_of_cluster(config, run))
-    now, before = new_record(config, job, list_images(config.images, limit=config.limit)), run.record
+    now, before = (
+        new_record(
+            config,
+            list_images(config.images, limit=config.limit),
+            device=job.device.name,
+            ran=job.ran,
+            spec=job.spec,
+        ),
+        run.record,
+    )
     same_options = _material(now.configuration) == _material(before.configuration)
     return same_options and (now.fingerprint, now.spec) == (before.fingerprint, before.spec)
 

@@ -156,7 +156,11 @@ def _write_run(folder: Path, material: Material, truth_path: Path) -> RunFolder:
     spec = load_model(config)
     job = resolve_job(config, spec, cards_of_cluster=None)
     images = list_images(config.images)
-    run = begin_run(open_store(str(folder / "run")), resume=False, record=new_record(config, job, images))
+    run = begin_run(
+        open_store(str(folder / "run")),
+        resume=False,
+        record=new_record(config, images, device=job.device.name, ran=job.ran, spec=job.spec),
+    )
     truth = _truth(truth_path, spec)
     dice = np.random.default_rng(1)
     for start in range(0, IMAGES, SHARD):

@@ -92,7 +92,11 @@ def run_job(*, worker: type = CardWorker, name: str = "run", **options: object) 
     config = parse_config({"output": str(folder), "label-format": "none", **given})
     images = list_images(config.images, limit=config.limit)
     job = resolve_job(config, load_model(config), cards_of_cluster=None)
-    run = begin_run(open_store(str(folder)), resume=False, record=new_record(config, job, images))
+    run = begin_run(
+        open_store(str(folder)),
+        resume=False,
+        record=new_record(config, images, device=job.device.name, ran=job.ran, spec=job.spec),
+    )
     cards = JobCards(most=config.cards, needs_real=False)
     with stoppable() as stop, nothing_on_stdout():
         started = time.perf_counter()

@@ -16,7 +16,7 @@ from bmodel.sidecar import ModelSpec, PredictedLatency, read_sidecar, sidecar_pa
 from cluster.pool.results import ShardResult, lost_image_result, shard_result
 from cluster.pool.work import Shard
 from data.formats import write_coco
-from jobs.inputs.resolve import model_metrics
+from jobs.inputs.ran_model import model_metrics
 from jobs.measure.metrics import CardMetrics, TimeSpent, measure
 from jobs.measure.one_pass import read_rows, read_truth
 from jobs.run.folder import RunFolder, begin_run, finish_run

@@ -11,7 +11,7 @@ from bmodel.sidecar import ModelSpec
 from cluster.pool.results import ShardResult, shard_result
 from cluster.pool.work import Shard
 from jobs.config.detect_config import DetectConfig
-from jobs.inputs.resolve import model_metrics
+from jobs.inputs.ran_model import model_metrics
 from jobs.run.commit import CommitLog
 from jobs.run.fingerprint import fingerprint
 from jobs.run.folder import RunFolder

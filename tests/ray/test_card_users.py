@@ -44,7 +44,7 @@ class WorkerOfFolder(CardWorker):
 config = parse_config({"images": images, "model": model, "device": "sail", "output": output, "limit": 5})
 found = list_images(config.images, limit=config.limit)
 job = resolve_job(config, load_model(config), cards_of_cluster=None)
-run = begin_run(open_store(output), resume=False, record=new_record(config, job, found))
+run = begin_run(open_store(output), resume=False, record=new_record(config, found, device=job.device.name, ran=job.ran, spec=job.spec))
 cards = JobCards(most=None, needs_real=True, of_host=job.cards_of_host)
 with stoppable() as stop, nothing_on_stdout(), connected(None, local_resources=cards.local_resources()):
     slots = _detect_images(config, job, found, run, cards, stop, WorkerOfFolder).slots

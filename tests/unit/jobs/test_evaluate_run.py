@@ -15,7 +15,7 @@ from data.ground_truth import GroundTruth, Scored
 from jobs.commands.evaluate import command as evaluate_command
 from jobs.commands.report import command as report_command
 from jobs.derive import evaluate_run
-from jobs.inputs.resolve import model_metrics
+from jobs.inputs.ran_model import model_metrics
 from jobs.measure.mean_ap import evaluate
 from jobs.measure.metrics import Metrics, TimeSpent, measure, read_metrics
 from jobs.measure.one_pass import read_rows

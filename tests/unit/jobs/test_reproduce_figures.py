@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.inputs.resolve import ModelMetrics
+from jobs.inputs.ran_model import ModelMetrics
 from jobs.measure.latency import ITimeSource, LatencyMetrics, ThroughputMetrics
 from jobs.measure.mean_ap_values import CocoAp, MeanAp, VocAp, YoloAp
 from jobs.measure.metrics import ImageCounts, Metrics, TimeSpent
