@@ -35,7 +35,7 @@ def test_sail_equals_the_simulator(sail: object, model: str) -> None:
 
 def test_the_simulator_reproduces_the_recorded_outputs(simulator: None, photographs: Path) -> None:
     path = photographs / "yolov5n_3output_320_fp32_1b_bm1684.bmodel"
-    spec = load_spec(path)
+    spec = load_spec(path, anchors="yolov5")
     device = open_device(DeviceOptions(name="simulator", spec=spec, model_path=path))
     outputs = device.run(np.load(photographs / "one_input.npz")["images"])
     device.close()
