@@ -122,7 +122,7 @@ def _export(item: Published, path: Path) -> None:
         from models.yolov7.network import build_network
     except ImportError as error:
         raise ConfigurationError(
-            f"'{path}' has to be made, which needs PyTorch and onnx (pip install 'raysail[models]'): {error}"
+            f"'{path}' has to be made, which needs PyTorch and onnx (pip install '.[models]'): {error}"
         ) from error
     torch.manual_seed(0)
     path.parent.mkdir(parents=True, exist_ok=True)
