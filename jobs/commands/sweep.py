@@ -56,12 +56,12 @@ def sweep(path: Path, *, only_list: bool, output: Path | None) -> int:
 
 def _settle_points(study: Sweep, path: Path, *, only_list: bool) -> list[Row]:
     from jobs.study.predictions import read_predictions
-    from jobs.study.run_sweep import check_options, look_at, run_point
+    from jobs.study.run_sweep import check_options, check_point, run_point
     from jobs.study.sweep_points import points_of
 
     check_options(study, path)
     predictions = read_predictions(study.predictions)
-    settle = look_at if only_list else run_point
+    settle = check_point if only_list else run_point
     points, rows = points_of(study), []
     for number, point in enumerate(points, start=1):
         row = settle(point, study, predictions, place=path)

@@ -160,14 +160,14 @@ def _ran(model: Path | None, spec: ModelSpec, device: str) -> ModelMetrics:
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """A text file with one class name a line, in the order of the class ids."""
+    """A text file with one class name per line, in the order of the class ids."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--class-names: cannot read '{path}': {error}") from None
     names = tuple(line.strip() for line in lines if line.strip())
     if not names or len(set(names)) != len(names):
-        raise ConfigurationError(f"--class-names: '{path}' must hold one name a line, none of them twice")
+        raise ConfigurationError(f"--class-names: '{path}' must hold one name per line, none of them twice")
     return names
 
 

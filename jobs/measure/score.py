@@ -11,7 +11,7 @@ from jobs.measure.mean_ap_values import MeanAp
 def competition_score(mean_ap50: float, i_time_ms: float) -> float:
     """MAP·100 + (1000 − i_time)·0.1: a percent of mAP is worth ten milliseconds.
 
-    mean_ap50: at IoU 0.5, a fraction. i_time_ms: mean inference time an image. Nothing caps the score: above
+    mean_ap50: at IoU 0.5, a fraction. i_time_ms: mean inference time per image. Nothing caps the score: above
     1000 ms the time's part is negative. Raises ValueError for a fraction outside 0..1 or a time below 0.
     """
     if not 0 <= mean_ap50 <= 1:

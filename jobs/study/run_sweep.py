@@ -27,7 +27,7 @@ def check_options(sweep: Sweep, place: Path) -> None:
     config_of(options, {"images": sweep.images, "device": "timed", "service-ms": 1.0}, place=place)
 
 
-def look_at(point: Point, sweep: Sweep, predictions: Predictions, *, place: Path) -> Row:
+def check_point(point: Point, sweep: Sweep, predictions: Predictions, *, place: Path) -> Row:
     """A point without running it: `ready` if it can run, with its figures if it ran before."""
     config, reason = settle(point, sweep, place)
     if config is None:

@@ -37,7 +37,7 @@ class NativeOutput:
         self._stderr = ctypes.c_void_p.in_dll(self._libc, "stderr")
         self._own_stderr = self._stderr.value
         self._users = 0
-        # The simulator's threads say goodbye long after the last call: `stdout` is pointed away for good.
+        # The simulator's threads still print long after the last call: `stdout` is pointed away for good.
         self._libc.fflush(None)
         self._stdout.value = self._file
 

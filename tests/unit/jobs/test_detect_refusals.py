@@ -89,7 +89,7 @@ def test_class_names_must_fit_the_model(photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     for content, message in (
         ("only one\n", "class"),
-        ("", "must hold one name a line"),
+        ("", "must hold one name per line"),
         ("a\nb\na\n", "none of them twice"),
         (b"\xff\xfe\x00", "cannot read"),
     ):

@@ -15,7 +15,7 @@ from bmodel.sidecar import read_sidecar, sidecar_path
 from jobs.commands.sweep import sweep
 from jobs.study.predictions import Predictions, read_predictions
 from jobs.study.run_once import read_job_file
-from jobs.study.run_sweep import look_at
+from jobs.study.run_sweep import check_point
 from jobs.study.sweep_file import Sweep
 from jobs.study.sweep_points import Figures, Row, make_row, pareto_front, points_of, ranked
 from tests.helpers.paths import ROOT
@@ -31,7 +31,7 @@ def looked_at(
     study = read_sweep(folder, content)
     found = {}
     for point in points_of(study):
-        row = look_at(point, study, predictions, place=folder / "sweep.yaml")
+        row = check_point(point, study, predictions, place=folder / "sweep.yaml")
         found[point.name] = row
     return found
 
