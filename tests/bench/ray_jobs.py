@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cluster.cards.card_slots import card_resources
 from cluster.cards.job_cards import JobCards
@@ -39,10 +40,14 @@ def ray_session(cards: int) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobRun:
-    """wall_s: from the call to the last commit, actors' start included."""
+    """wall_s: from the call to the last commit, actors' start included. card_names: (N,) which card had each image.
+
+    What is read later of `run` is that of the next run, where both have one name.
+    """
 
     wall_s: float
     run: RunFolder
+    card_names: NDArray[np.str_]
     resolved: ResolvedJob
     timings: Timings
 
@@ -74,13 +79,10 @@ class JobRun:
         return begins + margin, ends - margin
 
     def _cards_at_work(self, cards: int) -> tuple[float, float]:
-        names = np.array(
-            [name for table in self.run.log.tables("images") for name in table["card"].to_pylist()]
-        )
-        known = np.unique(names)
+        known = np.unique(self.card_names)
         if len(known) != cards:
             raise RuntimeError(f"{cards} cards should have worked, and {len(known)} did")
-        finished = [self.timings.finished_ms[names == name] for name in known]
+        finished = [self.timings.finished_ms[self.card_names == name] for name in known]
         return max(float(times.min()) for times in finished), min(float(times.max()) for times in finished)
 
 
@@ -106,6 +108,9 @@ def run_job(*, worker: type = CardWorker, name: str = "run", **options: object) 
     return JobRun(
         wall_s=wall_s,
         run=run,
+        card_names=np.array(
+            [name for table in run.log.tables("images") for name in table["card"].to_pylist()]
+        ),
         resolved=job,
         timings=timings_of(read_images(run.log.tables("images")).columns),
     )

@@ -75,11 +75,12 @@ def renamed(made: ShardResult, images: Sequence[ImageRef]) -> ShardResult:
     """The same rows for other images, as many as the rows were made for."""
     index = np.array([image.index for image in images], np.int64)
     ids = pa.array([image.image_id for image in images], pa.string())
-    place = made.detections.column("image_id").combine_chunks()
-    names = pa.DictionaryArray.from_arrays(place.indices, ids)
+    position = made.detections.column("index").to_numpy() - made.images.column("index")[0].as_py()
     return ShardResult(
         images=_with(made.images, index=pa.array(index), image_id=ids),
-        detections=_with(made.detections, index=pa.array(index[np.asarray(place.indices)]), image_id=names),
+        detections=_with(
+            made.detections, index=pa.array(index[position]), image_id=ids.take(pa.array(position))
+        ),
     )
 
 
