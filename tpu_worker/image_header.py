@@ -18,6 +18,7 @@ Kind = Literal["JPEG", "PNG", "BMP", "WebP", "TIFF", "PNM"]
 
 # Start-of-frame markers of JPEG; the gaps are tables (DHT, JPG, DAC).
 _JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_JPEG_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _JPEG_ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _JPEG_SCAN = 0xDA
 _JPEG_END = b"\xff\xd9"
@@ -94,19 +95,24 @@ def _parse(data: bytes) -> ImageHeader:
 def _jpeg(data: bytes) -> ImageHeader:
     size_hw: tuple[int, int] | None = None
     orientation = 1
-    coding = "JPEG"
+    coding, components = "JPEG", 0
+    in_passes = False
     for marker, start, end in _jpeg_segments(data):
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, start + 1)
             size_hw = height, width
             coding = "JPEG, arithmetic" if marker in _JPEG_ARITHMETIC else "JPEG"
+            (components,) = struct.unpack_from(">B", data, start + 5)
+            in_passes = marker in _JPEG_PROGRESSIVE
         elif marker == 0xE1 and data[start : start + 6] == b"Exif\0\0":
             orientation = _orientation(data[start + 6 : end])
         elif marker == _JPEG_SCAN:
             # Some decoders fill the missing part of a cut file with grey and call it a success.
             if data.rfind(_JPEG_END, end) < 0:
                 raise ImageError("the JPEG file is truncated: it has no end-of-image marker")
-            _check_jpeg_scans(data, end)
+            # Of a sequential file whose first scan holds all components, decoders read that one alone.
+            if in_passes or data[start : start + 1] < bytes([components]):
+                _check_jpeg_scans(data, end)
             break
     if size_hw is None:
         raise ImageError("the JPEG file has no frame before its first scan")
