@@ -61,7 +61,7 @@ def _shut_down() -> None:
 def _kill_own_cluster() -> None:
     """Kill the raylet and the GCS that this process has started, and no others."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # it has just ended, or has a name that is not text
             name, fields = stat.read_text().rsplit(")", 1)
             pid, _, program = name.partition(" (")
             if int(fields.split()[1]) == os.getpid() and program in {"raylet", "gcs_server"}:

@@ -12,6 +12,10 @@ from pydantic import ConfigDict
 from bmodel.errors import ConfigurationError
 from bmodel.validation import ExactModel
 
+# Of a file, and of what its aliases make of it.
+LARGEST_FILE_BYTES = 1_000_000
+MOST_NODES = 100_000
+
 
 def option_name(key: str) -> str:
     """The name of an option: a field or key with `-` for `_`."""
@@ -56,10 +60,6 @@ def _by_option_name(document: dict[str, Any], path: Path) -> dict[str, Any]:
             )
         named[option_name(key)] = value
     return named
-
-
-LARGEST_FILE_BYTES = 1_000_000
-MOST_NODES = 100_000
 
 
 def _check_size(node: yaml.Node | None) -> None:
